@@ -1,0 +1,128 @@
+r"""Names of items: raw bytes inside, text at the edges, and what a target can hold.
+
+A path is `bytes` with `/` between its parts, relative to a root, without a leading or trailing slash; the
+root itself is `b""`.  `escape` makes text that is safe in a terminal, a log line or a table: what is not
+UTF-8, control characters and characters that reorder text become `\xNN` (one a byte), a backslash becomes
+`\\`.  `unescape` is its exact inverse.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from wherry.model.errors import UsageError
+
+SEPARATOR = b"/"
+
+_RISKY = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\\\\]")
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
+_NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    if match[0] == "\\":
+        return "\\\\"
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode())
+
+
+def escape(path: bytes) -> str:
+    """The text of a path; reversible, one line, harmless to show."""
+    try:
+        return _RISKY.sub(_escape_match, path.decode())
+    except UnicodeDecodeError:
+        pass
+    text = path.decode("utf-8", "surrogateescape")
+    pieces = []
+    for character in text:
+        point = ord(character)
+        if 0xDC80 <= point <= 0xDCFF:
+            pieces.append(f"\\x{point - 0xDC00:02x}")
+        else:
+            pieces.append(_RISKY.sub(_escape_match, character))
+    return "".join(pieces)
+
+
+def unescape(text: str) -> bytes:
+    """The path of a text made by `escape`."""
+
+    def raw(match: re.Match[bytes]) -> bytes:
+        return bytes([int(match[1], 16)]) if match[1] else b"\\"
+
+    return _ESCAPE.sub(raw, text.encode())
+
+
+def join(folder: bytes, name: bytes) -> bytes:
+    """The path of `name` in `folder`."""
+    return folder + SEPARATOR + name if folder else name
+
+
+def parent(path: bytes) -> bytes:
+    """The folder that holds `path`; the root for a name at the top."""
+    return path.rpartition(SEPARATOR)[0]
+
+
+def basename(path: bytes) -> bytes:
+    """The last part of `path`."""
+    return path.rpartition(SEPARATOR)[2]
+
+
+def parts(path: bytes) -> tuple[bytes, ...]:
+    """The names along `path`.  Tuples of parts compare in the order of the walk: a folder, then what is in it."""
+    return tuple(path.split(SEPARATOR)) if path else ()
+
+
+def depth(path: bytes) -> int:
+    """How many names `path` has; 0 for the root."""
+    return path.count(SEPARATOR) + 1 if path else 0
+
+
+def clean_subpath(text: str) -> bytes:
+    """A subpath that a person gave, as a path; refuses whatever could lead out of its root."""
+    path = text.strip("/").encode()
+    if not path:
+        return b""
+    if b"\0" in path or b"\\" in path or any(part in (b"", b".", b"..") for part in path.split(b"/")):
+        raise UsageError(
+            f"Subpath {escape(text.encode())!r} is not allowed: give names joined by single slashes."
+        )
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class NameRules:
+    """What a store can hold as a path; lengths in `unit`, zero for no limit."""
+
+    unit: str = "bytes"
+    part_length: int = 255
+    path_length: int = 0
+    levels: int = 0
+    utf8: bool = False
+    xml: bool = False
+    trailing_dot: bool = True
+    reserved: bytes = b""
+
+    def problem(self, path: bytes) -> str | None:
+        """The item code of why `path` cannot be held, or None when it can."""
+        size = len(path)
+        if self.utf8:
+            try:
+                text = path.decode()
+            except UnicodeDecodeError:
+                return "AZSM2022"
+            if self.xml and _NOT_XML.search(text):
+                return "AZSM2022"
+            if self.unit == "utf16":
+                size = len(text.encode("utf-16-le")) // 2
+        if self.reserved and any(byte in self.reserved for byte in path):
+            return "AZSM2022"
+        if self.path_length and size > self.path_length:
+            return "AZSM2024"
+        pieces = path.split(SEPARATOR)
+        if self.levels and len(pieces) > self.levels:
+            return "AZSM2025"
+        if not self.trailing_dot and any(piece[-1:] in (b".", b"\\") for piece in pieces):
+            return "AZSM2022"
+        if self.part_length and any(len(piece) > self.part_length for piece in pieces):
+            return "AZSM2023"
+        return None

@@ -1,0 +1,211 @@
+"""The store port: what the engine may ask of a place that holds items, and what an adapter must promise.
+
+An adapter is synchronous, small and used by one thread at a time for each open reader; a `Store` itself may be
+used by several threads.  Six methods are mandatory (`probe list stat open put remove`); everything else is a
+capability that `Traits` declares as data and one of the protocols below describes.  The engine asks what a
+store can do, never what it is.  A store is opened at a root; paths are raw bytes relative to it (`names`).
+
+Promises that `tests/conformance` holds every adapter to:
+
+- a source is never changed, not even its access times where the system allows that;
+- `put` makes an item complete or not at all: a reader of the target sees the old item, nothing, or one that
+  the next run sees as different;
+- a write names what it expects (`expect`): `None` that nothing is there, else the entry that was seen; when
+  that does not hold the adapter raises `Conflict` and has changed nothing;
+- a local adapter calls its fence right before each visible change, so that a holder whose lease is over
+  writes nothing;
+- errors are those of `wherry.model.errors`, item troubles as `StoreError`, lost leases as `LeaseLost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from wherry.model.entry import Entry
+from wherry.model.errors import Changed
+from wherry.model.plan import Holds
+
+Fence = Callable[[], None]
+
+
+def no_fence() -> None:
+    """The fence of whoever needs none: `wherry copy` without other writers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What is really there: `identity` tells another file system or bucket under the same name apart;
+    `clock` is the store's own time in ns since 1970, not later than the change time of any later write.
+    """
+
+    identity: str
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The abilities of a store, as data.
+
+    `order`: `bytes` when `list` yields names sorted by raw bytes, else `none`.  `folders`: `real`, or `markers`
+    when folders need not exist for what lies in them.  `put_limit`: larger files go in parts (0: never).
+    `threads`: calls worth having in flight from one process.  `durable`: the store needs `sync` before a commit.
+    """
+
+    holds: Holds
+    order: Literal["bytes", "none"] = "none"
+    folders: Literal["real", "markers"] = "real"
+    put_limit: int = 0
+    part_size: int = 8 * 1024 * 1024
+    max_parts: int = 0
+    threads: int = 1
+    durable: bool = False
+
+
+class Reader(Protocol):
+    """An open file of a source."""
+
+    def read_at(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to `size` bytes from `offset`; empty only at the end.  Valid until the next call."""
+
+    def fileno(self) -> int | None:
+        """The descriptor, where the kernel can copy from it, else None."""
+
+    def entry(self) -> Entry:
+        """What is open, as it is now."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Content:
+    """The bytes of one version of a source file.
+
+    `read` never gives more or less than the version has, and `check` raises `Changed` when the source is not
+    that version any more; an adapter calls it after the last byte and before the item becomes complete.
+    """
+
+    def __init__(self, reader: Reader, entry: Entry, check: bool = True) -> None:
+        self.reader = reader
+        self.entry = entry
+        self.size = entry.size
+        self._check = check
+
+    def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Exactly `size` bytes from `offset`, less only at the end of the version."""
+        size = min(size, self.size - offset)
+        piece = self.reader.read_at(offset, size)
+        if len(piece) == size:
+            return piece
+        whole = bytearray(piece)
+        while len(whole) < size:
+            piece = self.reader.read_at(offset + len(whole), size - len(whole))
+            if not piece:
+                raise Changed(f"it ended after {offset + len(whole)} of {self.size} bytes")
+            whole += piece
+        return bytes(whole)
+
+    def check(self) -> None:
+        """Raise `Changed` unless the source is still the version that was planned for."""
+        if len(self.reader.read_at(self.size, 1)):
+            raise Changed(f"it grew beyond {self.size} bytes")
+        if self._check and self.reader.entry().version != self.entry.version:
+            raise Changed("size, times or identity are not what they were")
+
+
+class Store(Protocol):
+    """A place that holds items, opened at a root."""
+
+    traits: Traits
+
+    def probe(self) -> Root:
+        """Look at the root now.  `NotFound` or `Denied` when it cannot be used."""
+
+    def list(self, folder: bytes) -> Iterable[Entry]:
+        """The entries of one folder.  `NotFound` when it does not exist (a store with markers: never for the root)."""
+
+    def stat(self, path: bytes) -> Entry | None:
+        """The entry at `path`, None when nothing is there."""
+
+    def open(self, path: bytes) -> Reader:
+        """Open a file for reading."""
+
+    def put(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
+        """Write a whole file with the metadata of `like`."""
+
+    def remove(self, path: bytes, expect: Entry) -> None:
+        """Remove a file, a link or an empty folder."""
+
+    def close(self) -> None:
+        """Let go of connections and descriptors."""
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """Can change metadata without sending data."""
+
+    def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
+        """Give a file or folder the metadata of `like`; a folder that has only a prefix gets its marker."""
+
+
+@runtime_checkable
+class MakesFolders(Protocol):
+    """Needs a folder to be made before something lies in it (`folders == "real"`)."""
+
+    def make_folder(self, path: bytes) -> None:
+        """Make a folder as unfinished (`Entry.sealed` False); one that is there already is left as it is."""
+
+
+@runtime_checkable
+class HoldsLinks(Protocol):
+    """Can hold symbolic and hard links."""
+
+    def read_link(self, path: bytes) -> bytes:
+        """What a symbolic link says."""
+
+    def make_symlink(self, path: bytes, text: bytes, like: Entry, expect: Entry | None) -> None:
+        """Write a symbolic link."""
+
+    def make_link(self, path: bytes, existing: bytes, expect: Entry | None) -> None:
+        """Make `path` another name of the file at `existing`."""
+
+
+@runtime_checkable
+class TakesParts(Protocol):
+    """Takes a large file in parts that are kept until they are published (`put_limit` is not 0)."""
+
+    def staged(self, path: bytes) -> Mapping[str, int]:
+        """Sizes of the parts that are there and not published, by part id."""
+
+    def stage(self, path: bytes, part: str, data: bytes | memoryview) -> None:
+        """Keep one part; its checksum is checked by the service."""
+
+    def publish(self, path: bytes, parts: Iterable[str], like: Entry, expect: Entry | None) -> None:
+        """Make the file of these parts, in this order, with the metadata of `like`."""
+
+
+@runtime_checkable
+class Syncs(Protocol):
+    """Must be told to make what was written durable."""
+
+    def sync(self) -> None:
+        """All that was written before is durable when this returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """How to open a store in any process.
+
+    `kind`: `memory`, `posix` or `blob`; `location`: a folder, or the URL of a container without a credential;
+    `beneath`: a folder of the machine that must contain `location` even after links are followed;
+    `secret`: a SAS, kept out of every text form.
+    """
+
+    kind: str
+    location: str
+    subpath: bytes = b""
+    beneath: str = ""
+    create: bool = False
+    secret: str = field(default="", repr=False)
+    ca_file: str = ""
