@@ -1,0 +1,54 @@
+# The only entry to building, checking and showing Wherry. Needs Python 3.11 or newer, git and make; brings the rest.
+#
+#   make demo [SOURCE=DIR] [KEEP=1]   a whole migration on this machine
+#   make test                         every test that this machine can run
+#   make check                        format, lint, types, import contract, fast tests
+#   make bench [ARGS=...]             measure against the peers that are installed
+#   make chaos                        the long runs with faults and kills
+#   make format                       let the tools put right what they can
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := check
+.PHONY: demo test check bench chaos format clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PYTEST := $(BIN)/python -m pytest
+# Two workers: each has servers of its own, and the tests start processes besides.
+WORKERS ?= 2
+
+$(READY): pyproject.toml constraints.txt tools/environment.sh
+	@PYTHON="$(PYTHON)" tools/environment.sh .venv
+	@touch $@
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST) tests/unit -q
+
+test: $(READY)
+	$(BIN)/python tools/servers.py install
+	$(PYTEST) tests -m "not long" -n $(WORKERS) --dist loadscope
+
+chaos: $(READY)
+	$(BIN)/python tools/servers.py install
+	$(PYTEST) tests/chaos -v
+
+demo: $(READY)
+	@CI= $(BIN)/python tools/servers.py install
+	@azurite="$$($(BIN)/python tools/servers.py path azurite || true)"; \
+	exec $(BIN)/wherry demo $${SOURCE:+--source "$$SOURCE"} $${KEEP:+--keep} $${azurite:+--azurite "$$azurite"}
+
+bench: $(READY)
+	$(BIN)/python -m bench $(ARGS)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

