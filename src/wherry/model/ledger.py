@@ -19,10 +19,10 @@ control plane and by `engine.ledger` for `wherry copy`; both decide by these fun
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 
 from wherry.model import names
 from wherry.model.errors import LeaseLost, UsageError
@@ -66,12 +66,11 @@ class Span:
         return low <= other_low and (high is None or (other_high is not None and other_high <= high))
 
     def split(self, names_left: list[bytes], pieces: int) -> list[Span]:
-        """This span cut at `names_left` (sorted names of `prefix`) into at most `pieces` spans of like size."""
+        """Cut at `names_left` (sorted names of `prefix`) into at most `pieces` spans of like size."""
         step = -(-len(names_left) // max(1, pieces))
-        marks = names_left[step::step] if step else []
-        edges = [self.start, *marks, self.stop]
-        first = Span(self.prefix, edges[0], edges[1], self.cursor)
-        return [first, *(Span(self.prefix, a, b) for a, b in itertools.pairwise(edges))]
+        edges = [self.start, *(names_left[step::step] if step else ()), self.stop]
+        spans = [Span(self.prefix, low, high) for low, high in pairwise(edges)]
+        return [replace(spans[0], cursor=self.cursor), *spans[1:]]
 
 
 _Bound = tuple[tuple[bytes, ...], int]
@@ -316,11 +315,11 @@ def _covers(outer: Work | None, inner: Work) -> bool:
 
 def _overlap(works: list[Work]) -> bool:
     spans = sorted((_bounds(w) for w in works if isinstance(w, Span)), key=lambda b: b[0])
-    for (_, high), (low, _) in itertools.pairwise(spans):
+    for (_, high), (low, _) in pairwise(spans):
         if high is None or low < high:
             return True
     slices = sorted((w.after, w.through) for w in works if isinstance(w, Slice))
-    return any(low[0] < high[1] for high, low in itertools.pairwise(slices))
+    return any(low[0] < high[1] for high, low in pairwise(slices))
 
 
 NEXT_PHASES = (Phase.LINKS, Phase.DELETE, Phase.LATE, Phase.FOLDERS)

@@ -74,18 +74,13 @@ def decide(
     path: bytes, source: Entry, target: Entry | None, options: JobOptions, holds: Holds, attempt: Attempt
 ) -> Decision:
     """What to do about `source` at `path`, of which the target holds `target`."""
-    if source.kind is not Kind.FOLDER and excluded(path, options):
-        return Decision(Do.EXCLUDE, "AZSM2001")
-    if source.kind is Kind.FOLDER and any(_matches(path, pattern) for pattern in options.exclude):
+    if excluded(path, source.kind, options):
         return Decision(Do.EXCLUDE, "AZSM2001")
     problem = _unsupported(path, source, options, holds)
     if problem:
         return Decision(Do.UNSUPPORTED, problem)
     if target is not None and (source.kind is Kind.FOLDER) != (target.kind is Kind.FOLDER):
-        if options.mode is CopyMode.MIRROR:
-            return Decision(Do.LATE)
-        kind = "folder" if target.kind is Kind.FOLDER else "file"
-        return Decision(Do.FAIL, "AZSM2066", f"a {kind} is in its place")
+        return _other_kind(target, options)
     if source.kind is Kind.FOLDER:
         return Decision(Do.ENTER, folder=_folder_state(source, target, holds))
     if source.kind is Kind.LINK:
@@ -93,6 +88,13 @@ def decide(
     if source.links > 1 and holds.hard_links:
         return Decision(Do.DEFER_LINK)
     return _file(source, target, options, holds, attempt)
+
+
+def _other_kind(target: Entry, options: JobOptions) -> Decision:
+    if options.mode is CopyMode.MIRROR:
+        return Decision(Do.LATE)
+    kind = "folder" if target.kind is Kind.FOLDER else "file"
+    return Decision(Do.FAIL, "AZSM2066", f"a {kind} is in its place")
 
 
 def _unsupported(path: bytes, source: Entry, options: JobOptions, holds: Holds) -> str | None:
@@ -146,11 +148,13 @@ def _metadata_differs(source: Entry, target: Entry, holds: Holds) -> bool:
     return (source.uid, source.gid) != (target.uid, target.gid)
 
 
-def excluded(path: bytes, options: JobOptions) -> bool:
-    """Whether the filters keep a file (not a folder) at `path` out."""
+def excluded(path: bytes, kind: Kind, options: JobOptions) -> bool:
+    """Whether the filters keep an item out; `include` chooses among files, never folders."""
     if any(_matches(path, pattern) for pattern in options.exclude):
         return True
-    return bool(options.include) and not any(_matches(path, pattern) for pattern in options.include)
+    if kind is Kind.FOLDER or not options.include:
+        return False
+    return not any(_matches(path, pattern) for pattern in options.include)
 
 
 def _matches(path: bytes, pattern: str) -> bool:
