@@ -22,7 +22,8 @@ class Kind(StrEnum):
 class Entry(NamedTuple):
     """One item.  `name` is its last part; `etag` is what a conditional write or read names.
 
-    `sealed` is False for a folder that exists only because something lies in it (no marker with its metadata).
+    `mode` holds the twelve permission bits, not the kind.  `sealed` is False for a folder that exists only
+    because something lies in it (no marker with its metadata), or that a run has not finished.
     `extra` holds what only this store knows and needs again, as metadata of a blob.
     """
 
@@ -45,3 +46,26 @@ class Entry(NamedTuple):
     def version(self) -> tuple[object, ...]:
         """What must stay the same from before the first read to after the last, or the source has changed."""
         return (self.kind, self.size, self.modified, self.changed, self.device, self.inode, self.etag)
+
+    @property
+    def tag(self) -> str:
+        """One word for this version of the item: the store's etag, or what stands for one where it has none.
+
+        A folder stays the same whatever comes and goes in it.  The change time of a file with several names is
+        left out, for it moves when another of its names goes.
+        """
+        if self.etag:
+            return self.etag
+        if self.kind is Kind.FOLDER:
+            return f"d{self.inode:x}"
+        changed = "" if self.links > 1 else f"-{self.changed}"
+        return f"{self.kind.value.lower()}{self.inode:x}-{self.size}-{self.modified}{changed}"
+
+    def is_same(self, seen: Entry) -> bool:
+        """Whether this is still the item that was `seen`, of which no more than kind and tag need be known."""
+        if self.kind is not seen.kind:
+            return False
+        if self.tag == seen.tag:
+            return True
+        # One name of several when it was seen, the last one now.
+        return not self.etag and self._replace(links=2).tag == seen.tag
