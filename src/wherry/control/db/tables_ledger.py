@@ -1,0 +1,194 @@
+"""Tables of what goes on inside runs: partitions, items put off, logs, claims, consents, grants and policies.
+
+`partitions` is `model.ledger.Partition` as rows.  What belongs to a run alone goes with it; grants and policies do
+not: they stand for something outside (a role assignment, an access policy on a container) that has to be taken back.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from wherry.control.db.metadata import metadata
+
+
+def _of_run(name: str = "run", *, primary: bool = False) -> Column[str]:
+    return Column(name, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=primary, nullable=False)
+
+
+run_work = Table(
+    "run_work",
+    metadata,
+    _of_run(primary=True),
+    Column("group_key", String, comment="agent group that may work on the run; else runs.agent_key"),
+    Column("served_at", Float, nullable=False, default=0.0, comment="last lease: runs take turns"),
+    Column("progressed_at", Float, nullable=False, comment="last sign that something moved"),
+    Column("not_before_at", Float, nullable=False, default=0.0, comment="no lease before: waits for a policy"),
+    Column("since", BigInteger, comment="the run's start on the target's clock, ns"),
+    Column("boot", String, comment="boot id of the machine that holds a local target"),
+    Column("noted", String, comment="run code that the run will end with when its work is over"),
+    Column("put_off", String, nullable=False, default="", comment="why the run waits, told once"),
+    Index("ix_run_work_served", "served_at"),
+)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _of_run(),
+    Column("stage", Integer, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("rest", JSON(none_as_null=True), comment="model.wire form of the work left; null = done"),
+    Column("revisited", Boolean, nullable=False, default=False),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("lost", Integer, nullable=False, default=0),
+    Column("epoch", Integer, nullable=False, default=0),
+    Column("lease", String, nullable=False, default=""),
+    Column("holder", String, nullable=False, default="", comment="object id of the agent's identity"),
+    Column("expires_at", Float, nullable=False, default=0.0),
+    Column("progressed_at", Float, nullable=False, default=0.0),
+    Column("seq", Integer, nullable=False, default=0),
+    Column("answer", JSON(none_as_null=True), comment="of the last commit, to be repeated"),
+    Index("ix_partitions_open", "run", "open", "stage", "lease"),
+    Index("ix_partitions_expires", "expires_at"),
+    sqlite_autoincrement=True,
+)
+
+work_items = Table(
+    "work_items",
+    metadata,
+    _of_run(primary=True),
+    Column("phase", Integer, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("path", LargeBinary, nullable=False),
+    Column("counted", Boolean, nullable=False),
+    Column("etag", String, nullable=False, default=""),
+    Column("size", BigInteger, nullable=False, default=0),
+    Column("kind", String, nullable=False, default="F"),
+    sqlite_with_rowid=False,
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True, comment="order of commit"),
+    _of_run(),
+    Column("name", String, nullable=False, unique=True),
+    Column("rows", Integer, nullable=False),
+    Index("ix_segments_run", "run", "id"),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _of_run(),
+    Column("at", Float, nullable=False),
+    Column("level", String, nullable=False, comment="Informational, Warning, Error"),
+    Column("code", String, nullable=False, default=""),
+    Column("message", Text, nullable=False),
+    Column("source", String, nullable=False, default="", comment="the agent that told it; '' = the service"),
+    Index("ix_run_events_run", "run", "id"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    _of_run(primary=True),
+    Column("place", String, nullable=False, comment="container, or the agents whose folder it is"),
+    Column("prefix", LargeBinary, nullable=False, comment="path below the place"),
+    Index("ix_claims_place", "place"),
+)
+
+source_identities = Table(
+    "source_identities",
+    metadata,
+    Column("job_key", ForeignKey("resources.key", ondelete="CASCADE"), primary_key=True),
+    Column("identity", String, nullable=False),
+    Column("run", String, nullable=False, comment="the run that saw it first"),
+    Column("seen_at", Float, nullable=False),
+)
+
+agent_presence = Table(
+    "agent_presence",
+    metadata,
+    Column("oid", ForeignKey("principals.oid"), primary_key=True),
+    Column("agent_key", String, nullable=False, unique=True),
+    Column("seen_at", Float, nullable=False),
+    Column("waiting_until_at", Float, nullable=False, default=0.0, comment="asks for work until then"),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_key", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("agents", String, nullable=False, comment="key of the agent or agent group"),
+    Column("author", String, nullable=False, comment="object id of who allowed it"),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index("ix_consents_run", "run"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("assignment", String, primary_key=True, comment="name of the role assignment that we made"),
+    Column("principal_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("scope_key", String, nullable=False),
+    Column("consent", ForeignKey("consents.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("ix_grants_what", "principal_id", "role", "scope_key"),
+)
+
+grant_uses = Table(
+    "grant_uses",
+    metadata,
+    Column("assignment", ForeignKey("grants.assignment", ondelete="CASCADE"), primary_key=True),
+    Column("run", String, primary_key=True),
+    Column("consent", ForeignKey("consents.id"), nullable=False),
+    Index("ix_grant_uses_run", "run"),
+)
+
+sas_policies = Table(
+    "sas_policies",
+    metadata,
+    Column("id", String, primary_key=True, comment="name of the stored access policy, never used again"),
+    Column("run", String, nullable=False, unique=True),
+    Column("container_key", String, nullable=False, comment="resource key of the container"),
+    Column("endpoint", String, nullable=False, comment="URL of the account"),
+    Column("account", String, nullable=False),
+    Column("container", String, nullable=False),
+    Column("permissions", String, nullable=False),
+    Column("state", String, nullable=False, comment="opening, live, withdrawing, withdrawn"),
+    Column("expires_at", Float, nullable=False),
+    Column("tried_at", Float, nullable=False, default=0.0),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("ended_at", Float),
+    Index("ix_sas_policies_state", "state"),
+)
+
+container_locks = Table(
+    "container_locks",
+    metadata,
+    Column("container_key", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)

@@ -1,0 +1,220 @@
+"""The state directory of a control plane: made once, opened by one process at a time.
+
+    wherry.db  master.key (0600)  ca.pem  tls/{server.pem,server.key}  deployment.json  version  lock  admin.sock
+
+A new directory is built beside its place and renamed into it, so a half-made one never exists.  `create_or_open` holds an
+exclusive lock until `close`; `describe` reads what `wherry env` prints and takes no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wherry.control.db import schema
+from wherry.control.db.engine import Database
+from wherry.control.services import certificates, first_start
+from wherry.model.errors import UsageError
+from wherry.trust.keys import KeyTrouble, MasterKey
+
+FORMAT = 1
+"""Version of the directory's layout; a newer one is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What `deployment.json` holds: who this deployment is and where it was last reached."""
+
+    tenant: str
+    subscription: str
+    public_url: str = ""
+    ca_file: str = ""
+
+    @classmethod
+    def read(cls, state: Path) -> Identity:
+        try:
+            document = json.loads((state / "deployment.json").read_text())
+            return cls(
+                **{name: str(document[name]) for name in ("tenant", "subscription", "public_url", "ca_file")}
+            )
+        except FileNotFoundError:
+            raise UsageError(
+                f"{state} is not a state directory. Name the one of `wherry serve --state`."
+            ) from None
+        except (ValueError, KeyError, TypeError) as broken:
+            raise UsageError(f"{state}/deployment.json is damaged: restore it from a backup.") from broken
+
+    def write(self, state: Path) -> None:
+        replace(state / "deployment.json", json.dumps(asdict(self), indent=2).encode() + b"\n")
+
+
+class Deployment:
+    """An opened state directory.  `first_password` is set when this call created it."""
+
+    def __init__(self, state: Path, lock: int) -> None:
+        self.state = state
+        self.identity = Identity.read(state)
+        self.master = _master_key(state)
+        self.database = Database(f"sqlite:///{state / 'wherry.db'}")
+        self.first_password: str | None = None
+        self._lock = lock
+
+    @property
+    def tenant(self) -> str:
+        return self.identity.tenant
+
+    @property
+    def subscription(self) -> str:
+        return self.identity.subscription
+
+    @property
+    def ca_file(self) -> Path:
+        return self.state / "ca.pem"
+
+    @property
+    def certificate_file(self) -> Path:
+        return self.state / "tls" / "server.pem"
+
+    @property
+    def key_file(self) -> Path:
+        return self.state / "tls" / "server.key"
+
+    def ensure_certificate(self, hosts: Iterable[str], now: float) -> None:
+        """A server certificate of our CA that is good for `hosts`; made anew when it is not."""
+        wanted = list(hosts)
+        if self.key_file.exists() and certificates.good_for(self.certificate_file, wanted, now):
+            return
+        with self.database.snapshot() as conn:
+            issued = certificates.issue(conn, self.master, wanted, now)
+        self.certificate_file.parent.mkdir(mode=0o700, exist_ok=True)
+        replace(self.key_file, issued.key)
+        replace(self.certificate_file, issued.certificate + self.ca_file.read_bytes(), mode=0o644)
+
+    def publish(self, public_url: str, ca_file: Path) -> None:
+        """Remember where this deployment is reached, for `wherry env` and for clients that are told to trust it."""
+        self.identity = Identity(self.tenant, self.subscription, public_url, str(ca_file))
+        self.identity.write(self.state)
+
+    def close(self) -> None:
+        """Close the database and give up the lock."""
+        self.database.close()
+        os.close(self._lock)
+
+
+def create_or_open(state: Path, now: float | None = None) -> Deployment:
+    """The deployment in `state`, created when the directory is absent or empty.
+
+    Raises `UsageError` when another process uses it, when it or its database is newer than this program, when it is
+    damaged, or when `state` is a directory with something else in it.
+    """
+    state = state.absolute()
+    password = None
+    if not state.exists() or not any(state.iterdir()):
+        password = _create(state, time.time() if now is None else now)
+    _check_version(state)
+    lock = _acquire(state)
+    try:
+        deployment = Deployment(state, lock)
+        schema.upgrade(deployment.database)
+    except BaseException:
+        os.close(lock)
+        raise
+    deployment.first_password = password
+    return deployment
+
+
+def describe(state: Path) -> Identity:
+    """Who the deployment in `state` is and where it was last reached; takes no lock, changes nothing."""
+    _check_version(state)
+    return Identity.read(state)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put `content` in place of `path` so that a crash leaves the old or the new, whole and on disk."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+
+
+def _create(state: Path, now: float) -> str:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    building = state.with_name(f".{state.name}.{secrets.token_hex(4)}")
+    building.mkdir(mode=0o700)
+    try:
+        password = _build(building, now)
+        # An empty directory that is there already is replaced by the rename.
+        building.rename(state)
+    except OSError as trouble:
+        raise UsageError(f"The state directory {state} cannot be made: {trouble.strerror}.") from trouble
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return password
+
+
+def _build(building: Path, now: float) -> str:
+    master = MasterKey.generate()
+    replace(building / "master.key", master.text().encode())
+    identity = Identity(str(uuid.uuid4()), str(uuid.uuid4()))
+    database = Database(f"sqlite:///{building / 'wherry.db'}")
+    try:
+        schema.upgrade(database)
+        with database.transaction() as conn:
+            first = first_start.populate(conn, master, identity.subscription, now)
+    finally:
+        database.close()
+    replace(building / "ca.pem", first.ca_certificate, mode=0o644)
+    identity.write(building)
+    replace(building / "version", f"{FORMAT}\n".encode())
+    return first.password
+
+
+def _check_version(state: Path) -> None:
+    try:
+        version = int((state / "version").read_text())
+    except (FileNotFoundError, ValueError):
+        raise UsageError(
+            f"{state} is not a state directory of wherry: name an empty or absent directory, or an existing state."
+        ) from None
+    if version > FORMAT:
+        raise UsageError(
+            f"{state} has format {version}, newer than this program knows ({FORMAT}). Use the newer version of wherry."
+        )
+
+
+def _acquire(state: Path) -> int:
+    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise UsageError(
+            f"{state} is in use by process {holder}. Stop it, or choose another state directory."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def _master_key(state: Path) -> MasterKey:
+    path = state / "master.key"
+    try:
+        if path.stat().st_mode & 0o077:
+            raise UsageError(f"{path} may be read by others: chmod 600 {path}, and change it if anybody did.")
+        return MasterKey.from_text(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing: put it back from your backup of it.") from None
+    except KeyTrouble as broken:
+        raise UsageError(f"{path}: {broken}") from broken

@@ -1,0 +1,150 @@
+"""The guard of every route: authenticate → policy → audit, in this order, before the body is read.
+
+`GuardedRoute` is what `create_app` makes of a declaration.  A refusal of somebody known is in the audit trail before
+it is answered; the record of an allowed write rides in the handler's own transaction (`db.engine.companion`) or is
+written after it, before the answer; allowed reads and refusals of nobody in particular are counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from fastapi.routing import APIRoute
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from wherry.control import audit, authentication, authorization, refusals
+from wherry.control.access import Access, Declaration, scope_of_path
+from wherry.control.audit import Record
+from wherry.control.db.engine import companion
+from wherry.control.identity import sessions
+from wherry.control.plane import Plane, plane, request_id, source
+from wherry.model.errors import ApiError
+from wherry.trust.policy import Decision
+from wherry.trust.principals import Principal
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class GuardedRoute(APIRoute):
+    """A route that cannot be reached but through its `Access`."""
+
+    def __init__(self, declaration: Declaration, **options: Any) -> None:
+        self.access: Access = declaration.access
+        super().__init__(
+            declaration.path,
+            declaration.endpoint,
+            methods=[declaration.method],
+            **{"response_model": None, **declaration.options, **options},
+        )
+        if declaration.case_insensitive:
+            self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+
+    def get_route_handler(self) -> Handler:
+        handle, access = super().get_route_handler(), self.access
+
+        async def guarded(request: Request) -> Response:
+            if access.kind == "public":
+                return await handle(request)
+            if access.kind == "session":
+                return await _signed_in(request, handle)
+            return await _admitted(request, access, handle)
+
+        return guarded
+
+
+async def _signed_in(request: Request, handle: Handler) -> Response:
+    principal = await sessions.principal_of(plane(request), request)
+    if principal is None:
+        return RedirectResponse("/signin", 303)
+    request.state.principal = principal
+    return await _accounted(
+        request, handle, audit.of(principal, "wherry/page", "allowed", scope=request.url.path)
+    )
+
+
+async def _admitted(request: Request, access: Access, handle: Handler) -> Response:
+    service = plane(request)
+    try:
+        principal = await _authenticate(service, request, access)
+    except ApiError:
+        service.counters.count(None, access.action or f"wherry/{access.kind}", "denied", service.clock())
+        raise
+    request.state.principal = principal
+    scope = _scope(request, access)
+    decision = await _decide(service, access, principal, scope)
+    record = audit.of(
+        principal,
+        access.action or f"wherry/{access.kind}",
+        "allowed" if decision.allowed else "denied",
+        scope=scope,
+        source=source(request),
+        request_id=request_id(request),
+        reason=decision.reason,
+        assignment=decision.assignment_id or "",
+    )
+    if not decision.allowed:
+        await service.database.write(audit.append, replace(record, status=403), service.clock())
+        raise refusals.forbidden(principal, access.action, scope)
+    return await _accounted(request, handle, record)
+
+
+async def _authenticate(service: Plane, request: Request, access: Access) -> Principal:
+    if access.kind == "agent":
+        return await authentication.authenticate_agent(service, request)
+    if access.kind == "enrolment":
+        return await authentication.authenticate_enrolment(service, request)
+    audiences = service.arm_audiences if access.audience == "arm" else service.vault_audiences
+    return await authentication.bearer(service, request, audiences)
+
+
+def _scope(request: Request, access: Access) -> str:
+    if access.scope is not None:
+        return access.scope(request)
+    return scope_of_path(request.url.path) if access.kind == "resource" else request.url.path
+
+
+async def _decide(service: Plane, access: Access, principal: Principal, scope: str) -> Decision:
+    if access.kind != "resource":
+        return Decision(True, access.kind)
+    return await service.database.read(
+        authorization.decide, principal, access.action, scope, service.clock(), data=access.data
+    )
+
+
+async def _accounted(request: Request, handle: Handler, record: Record) -> Response:
+    service = plane(request)
+    if request.method in _READS:
+        service.counters.count(request.state.principal, record.action, "allowed", service.clock())
+        return await handle(request)
+    written = False
+
+    def ride(conn: Connection) -> Callable[[], None] | None:
+        nonlocal written
+        if written:
+            return None
+
+        def committed() -> None:
+            nonlocal written
+            written = True
+
+        audit.append(conn, record, service.clock())
+        return committed
+
+    token = companion.set(ride)
+    try:
+        response = await handle(request)
+    except ApiError as refused:
+        record = replace(record, result="refused", status=refused.status, reason=refused.code)
+        raise
+    finally:
+        companion.reset(token)
+        if not written:
+            await service.database.write(audit.append, record, service.clock())
+    return response

@@ -1,0 +1,62 @@
+"""What the control plane does by itself: keys that rotate, expired rows that go, counters that are written.
+
+`run` is started with the application and ends with it; `finish` writes what is still only counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import Connection, delete
+from sqlalchemy.exc import OperationalError
+
+from wherry.control.db.tables_identity import (
+    attempts,
+    device_codes,
+    enrolments,
+    refresh_families,
+    seen_proofs,
+    sessions,
+)
+from wherry.control.plane import Plane
+from wherry.control.services import signing
+
+log = logging.getLogger("wherry.control")
+
+EVERY = 60.0
+_KEPT = 3600.0
+
+
+async def run(plane: Plane) -> None:
+    """Do the duties every minute until cancelled; a locked or full database is tried again."""
+    while True:
+        try:
+            await plane.database.write(tidy, plane.clock())
+            await plane.database.write(plane.counters.flush, plane.clock())
+            await plane.database.write(signing.rotate, plane.master, plane.clock())
+        except OperationalError as trouble:
+            log.warning("housekeeping is put off", extra={"reason": str(trouble.orig)})
+        await asyncio.sleep(EVERY)
+
+
+async def finish(plane: Plane) -> None:
+    """Write all counts; called when the application stops."""
+    await plane.database.write(_finish, plane)
+
+
+def tidy(conn: Connection, now: float) -> None:
+    """Remove rows that can have no effect any more; used codes stay an hour, so that reuse is told from guessing."""
+    for table, column in (
+        (device_codes, device_codes.c.expires_at),
+        (enrolments, enrolments.c.expires_at),
+        (refresh_families, refresh_families.c.expires_at),
+        (attempts, attempts.c.window_at),
+    ):
+        conn.execute(delete(table).where(column < now - _KEPT))
+    for table, column in ((seen_proofs, seen_proofs.c.expires_at), (sessions, sessions.c.expires_at)):
+        conn.execute(delete(table).where(column < now))
+
+
+def _finish(conn: Connection, plane: Plane) -> int:
+    return plane.counters.flush(conn, plane.clock(), everything=True)

@@ -1,0 +1,174 @@
+"""Role assignments as rows: what `authorization` decides by and the ARM routes show.
+
+A name is a GUID used once; one (principal, role, scope) is assigned once.  Who may assign is decided before these
+functions are called; what they check is that the assignment makes sense.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from wherry.control.db.tables_identity import principals, role_assignments
+from wherry.model import ids
+from wherry.model.errors import ApiError
+from wherry.trust import policy
+from wherry.trust.policy import Assignment
+from wherry.trust.roles import OWNER, ROLES
+
+_KINDS = {"user": "User", "agent": "ServicePrincipal", "service": "ServicePrincipal"}
+
+
+def create(  # noqa: PLR0913 - the columns of an assignment
+    conn: Connection,
+    *,
+    role: str,
+    principal_id: str,
+    principal_type: str,
+    scope: str,
+    by: str,
+    now: float,
+    name: str | None = None,
+    condition: str | None = None,
+    description: str | None = None,
+) -> str:
+    """Assign `role` (GUID) at `scope`; answers the assignment's name.  Errors are those of Azure."""
+    name = (name or str(uuid.uuid4())).lower()
+    scope_key = ids.key(scope)
+    _check(conn, name, role, principal_id, principal_type, condition)
+    same = (
+        select(role_assignments.c.name)
+        .where(role_assignments.c.principal_id == principal_id.lower())
+        .where(role_assignments.c.role == role.lower())
+        .where(role_assignments.c.scope_key == scope_key)
+    )
+    if conn.execute(same).first():
+        raise ApiError(409, "RoleAssignmentExists", "The role assignment already exists.")
+    conn.execute(
+        insert(role_assignments).values(
+            name=name,
+            scope=scope,
+            scope_key=scope_key,
+            role=role.lower(),
+            principal_id=principal_id.lower(),
+            principal_type=principal_type,
+            description=description,
+            condition=condition,
+            condition_version=policy.CONDITION_VERSION if condition else None,
+            created_at=now,
+            created_by=by,
+            updated_at=now,
+            updated_by=by,
+        )
+    )
+    return name
+
+
+def change(
+    conn: Connection, name: str, *, condition: str | None, description: str | None, by: str, now: float
+) -> None:
+    """Set condition (a grant's new expiry) and description of an assignment; 404 when there is none."""
+    _check_condition(condition)
+    changed = conn.execute(
+        update(role_assignments)
+        .where(role_assignments.c.name == name.lower())
+        .values(
+            condition=condition,
+            condition_version=policy.CONDITION_VERSION if condition else None,
+            description=description,
+            updated_at=now,
+            updated_by=by,
+        )
+    )
+    if not changed.rowcount:
+        raise _absent(name)
+
+
+def get(conn: Connection, name: str) -> Row[Any] | None:
+    """The row of an assignment, or None."""
+    return conn.execute(select(role_assignments).where(role_assignments.c.name == name.lower())).first()
+
+
+def at_scope(conn: Connection, scope: str, *, below: bool = False) -> list[Row[Any]]:
+    """The assignments that hold at `scope` (made there or above), and those below it when asked for."""
+    key = ids.key(scope)
+    rows = conn.execute(
+        select(role_assignments).order_by(role_assignments.c.created_at, role_assignments.c.name)
+    )
+    return [row for row in rows if ids.contains(row.scope, key) or (below and ids.contains(key, row.scope))]
+
+
+def of_principal(conn: Connection, principal_id: str) -> list[Assignment]:
+    """Everything assigned to a principal, as `policy.decide` takes it."""
+    rows = conn.execute(
+        select(role_assignments).where(role_assignments.c.principal_id == principal_id.lower())
+    )
+    return [Assignment(row.name, row.principal_id, row.role, row.scope, row.condition) for row in rows]
+
+
+def remove(conn: Connection, name: str) -> Row[Any] | None:
+    """Remove an assignment; answers its last row, None when there was none.  The last owner stays: 400."""
+    row = get(conn, name)
+    if row is None:
+        return None
+    if row.role == OWNER.guid and row.scope_key == "":
+        owners = select(role_assignments.c.name).where(
+            role_assignments.c.role == OWNER.guid, role_assignments.c.scope_key == ""
+        )
+        if len(conn.execute(owners).all()) == 1:
+            raise ApiError(
+                400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment."
+            )
+    conn.execute(delete(role_assignments).where(role_assignments.c.name == name.lower()))
+    return row
+
+
+def remove_of_principal(conn: Connection, principal_id: str) -> int:
+    """Remove all that a principal was assigned, when it is deleted; answers how many."""
+    return conn.execute(
+        delete(role_assignments).where(role_assignments.c.principal_id == principal_id.lower())
+    ).rowcount
+
+
+def _check(
+    conn: Connection, name: str, role: str, principal_id: str, principal_type: str, condition: str | None
+) -> None:
+    if not ids.GUID.match(name):
+        raise ApiError(400, "InvalidRoleAssignmentId", f"The role assignment id '{name}' must be a GUID.")
+    if get(conn, name):
+        raise ApiError(
+            400,
+            "RoleAssignmentUpdateNotPermitted",
+            "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
+        )
+    if role.lower() not in ROLES:
+        raise ApiError(404, "RoleDefinitionDoesNotExist", f"The role definition '{role}' does not exist.")
+    found = conn.execute(
+        select(principals.c.kind).where(
+            principals.c.oid == principal_id.lower(), principals.c.deleted_at.is_(None)
+        )
+    ).first()
+    if found is None:
+        raise ApiError(400, "PrincipalNotFound", f"Principal {principal_id} does not exist in the directory.")
+    if _KINDS[found.kind] != principal_type:
+        raise ApiError(
+            400,
+            "UnmatchedPrincipalType",
+            f"The principal type of '{principal_id}' is {_KINDS[found.kind]}, not {principal_type}.",
+        )
+    _check_condition(condition)
+
+
+def _check_condition(condition: str | None) -> None:
+    if condition and policy.expiry(condition) is None:
+        raise ApiError(
+            400,
+            "InvalidCondition",
+            "Only conditions of the form (@Environment[UtcNow] DateTimeLessThan 'YYYY-MM-DDThh:mm:ssZ') are known.",
+        )
+
+
+def _absent(name: str) -> ApiError:
+    return ApiError(404, "RoleAssignmentNotFound", f"The role assignment '{name}' is not found.")

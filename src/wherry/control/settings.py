@@ -1,0 +1,74 @@
+"""The durations and bounds that the control plane works by, in one place.
+
+Defaults suit real use.  A deployment may override any in `deployment.json` under `settings`; the environment
+(`WHERRY_SETTING_LEASE_SECONDS=2`) overrides both, which is how tests make hours pass in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wherry.model.errors import UsageError
+
+PREFIX = "WHERRY_SETTING_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All in seconds unless the name says otherwise.
+
+    `lease` is how long a lease lasts without renewal, `database_poll` the longest that new work stays unseen by
+    a waiting agent when another process made it.  `credential` is the life of a stored access policy, moved on when
+    less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition.
+    """
+
+    lease_seconds: float = 60.0
+    heartbeat_seconds: float = 30.0
+    offline_seconds: float = 90.0
+    long_poll_seconds: float = 25.0
+    database_poll_seconds: float = 2.0
+    agent_lost_seconds: float = 900.0
+    queued_limit_seconds: float = 86400.0
+    reap_seconds: float = 5.0
+    credential_seconds: float = 900.0
+    credential_margin_seconds: float = 600.0
+    grant_seconds: float = 3600.0
+    policy_retry_seconds: float = 15.0
+    probe_seconds: float = 40.0
+    keep_partitions_seconds: float = 600.0
+    losses_limit: int = 12
+    segment_limit_mib: int = 16
+
+    @classmethod
+    def load(cls, state: Path | None, environment: Mapping[str, str]) -> Settings:
+        """The settings of a deployment; `UsageError` names what is not known or not a positive number."""
+        made = cls()
+        if state is not None and (state / "deployment.json").exists():
+            document = json.loads((state / "deployment.json").read_text())
+            made = made.override(document.get("settings") or {})
+        named = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        return made.override(named)
+
+    def override(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with some changed."""
+        known = {one.name: one for one in fields(self)}
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(f"Unknown setting '{name}'; known are {', '.join(sorted(known))}.")
+            kind = type(getattr(self, name))
+            try:
+                changes[name] = kind(value)
+            except (TypeError, ValueError):
+                raise UsageError(f"Setting '{name}' must be a number, not {value!r}.") from None
+            if changes[name] <= 0:
+                raise UsageError(f"Setting '{name}' must be above zero.")
+        return replace(self, **changes)

@@ -1,0 +1,45 @@
+"""Passwords: argon2id with the library's defaults (RFC 9106, low memory), and random ones for first sign-ins."""
+
+from __future__ import annotations
+
+import secrets
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MAX_LENGTH = 1024
+"""Longer ones are refused unread: hashing costs the service more than the guess costs the guesser."""
+
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+_hasher = PasswordHasher()
+# Verified against when there is no such user, so that the answer takes as long as for a wrong password.
+_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+def protect(password: str) -> str:
+    """The verifier to store instead of `password`."""
+    if not 0 < len(password) <= MAX_LENGTH:
+        raise ValueError(f"a password has 1 to {MAX_LENGTH} characters")
+    return _hasher.hash(password)
+
+
+def matches(verifier: str | None, password: str) -> bool:
+    """Whether `password` is the one of `verifier`; takes the same time when there is no verifier."""
+    if len(password) > MAX_LENGTH:
+        return False
+    try:
+        _hasher.verify(verifier or _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return verifier is not None
+
+
+def needs_renewal(verifier: str) -> bool:
+    """Whether `verifier` was made with older parameters and should be replaced at the next sign-in."""
+    return _hasher.check_needs_rehash(verifier)
+
+
+def random_password() -> str:
+    """Twenty characters in groups of five (99 bits), without look-alikes, easy to type from paper."""
+    groups = ("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
+    return "-".join(groups)
