@@ -1,0 +1,84 @@
+"""What an agent asks for when it enrols, as both sides write it: authorization details (RFC 9396) of one type.
+
+The agent sends them before any code is shown, the consent page shows them, the enrolment token repeats them, and the
+registration must be equal to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wherry.model import ids
+from wherry.model.errors import ApiError
+from wherry.model.ids import ResourceId
+
+AGENT_CLIENT_ID = "6d0d43a5-7f3c-4a0e-9f6a-1d2b0c7e5a10"
+"""The public client that agents enrol as; its tokens can register one agent and do nothing else."""
+
+DETAILS_TYPE = "storagemover_agent"
+
+MOVER_ACTION = "Microsoft.StorageMover/storageMovers/agents/write"
+MACHINE_ACTION = "Microsoft.HybridCompute/machines/write"
+"""What the approver must be allowed: the first on the mover, the second on its resource group."""
+
+_FREE_TEXT = re.compile(r"[\x20-\x7e]{0,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRequest:
+    """One agent that wants to be registered with one mover."""
+
+    mover: str
+    agent_name: str
+    host_name: str = ""
+    agent_version: str = ""
+
+    @property
+    def group(self) -> str:
+        """The id of the resource group that the agent's machine will be in."""
+        parsed = ResourceId.parse(self.mover)
+        return f"/subscriptions/{parsed.subscription}/resourceGroups/{parsed.group}"
+
+    def same_as(self, other: EnrolmentRequest) -> bool:
+        """Whether mover and agent are the same, without regard to case."""
+        return (ids.key(self.mover), self.agent_name.lower()) == (
+            ids.key(other.mover),
+            other.agent_name.lower(),
+        )
+
+    def details(self) -> dict[str, str]:
+        """The authorization detail to send."""
+        return {
+            "type": DETAILS_TYPE,
+            "mover": self.mover,
+            "agentName": self.agent_name,
+            "hostName": self.host_name,
+            "agentVersion": self.agent_version,
+        }
+
+    @classmethod
+    def parse(cls, details: object) -> EnrolmentRequest:
+        """The request in a list of authorization details; raises `ApiError` 400 for anything but one sound one."""
+        if not isinstance(details, list | tuple) or len(details) != 1 or not isinstance(details[0], Mapping):
+            raise _malformed("exactly one is expected")
+        detail: Mapping[str, Any] = details[0]
+        if detail.get("type") != DETAILS_TYPE:
+            raise _malformed(f"the type must be {DETAILS_TYPE}")
+        words = {name: detail.get(name, "") for name in ("mover", "agentName", "hostName", "agentVersion")}
+        if not all(isinstance(word, str) for word in words.values()):
+            raise _malformed("all members are texts")
+        mover = ResourceId.parse(words["mover"])
+        if mover.type != "microsoft.storagemover/storagemovers" or mover.group is None:
+            raise _malformed("mover must be the id of a storage mover")
+        if not ids.AGENT_NAME.match(words["agentName"]):
+            raise _malformed("the agent's name has 1 to 64 letters, digits, '-', '_' and '.'")
+        if not all(_FREE_TEXT.fullmatch(words[name]) for name in ("hostName", "agentVersion")):
+            raise _malformed("hostName and agentVersion have up to 128 printable ASCII characters")
+        return cls(str(mover), words["agentName"], words["hostName"], words["agentVersion"])
+
+
+def _malformed(why: str) -> ApiError:
+    return ApiError(400, "InvalidAuthorizationDetails", f"The authorization details cannot be used: {why}.")
