@@ -1,0 +1,181 @@
+"""The agent protocol as the agent speaks it: heartbeats, leases, and the ledger of a run over the network.
+
+`AgentProtocol` is one registered agent.  `LeasedLedger` is the `Ledger` port of the engine for one lease: what fails
+in passing (no answer, 429, 5xx) is tried again until the lease's own time is over, what the control plane decides comes
+out as `LeaseLost` or `RunError`.  Called by `agent.daemon` and `agent.session`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from wherry.client.connection import TIMEOUT, Json, error_of, json_of, pause, retry_after, unreachable
+from wherry.client.interruptible import Interruptible
+from wherry.client.proven import AgentIdentity, ProvenConnection
+from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, WherryError
+from wherry.model.ledger import Slice, Token, WorkItem
+from wherry.model.wire import Grant, Progress, Renewal, Sighting, item_from_json, pack, token_to_json
+
+_BASE = "/agent/v1"
+_LEASE_LOST = "AZSM1023"
+_GRACE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What opens the target: a SAS for a container, nothing for a folder.  `expires_at` in ISO 8601."""
+
+    secret: str = field(repr=False)
+    expires_at: str = ""
+
+
+class AgentProtocol:
+    """All calls of one registered agent, for any number of threads.
+
+    Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
+    """
+
+    def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
+        self.identity = identity
+        self._door = ProvenConnection(identity, clock)
+
+    def close(self) -> None:
+        self._door.close()
+
+    def heartbeat(self, facts: Json) -> float:
+        """Say that the agent is there; the seconds until the next time."""
+        return float(self._once("POST", "/heartbeat", facts).get("interval", 30.0))
+
+    def take(self, wait: float, poll: Interruptible | None = None) -> Grant | None:
+        """A lease, waiting up to `wait` seconds for one; `poll.interrupt()` ends the waiting from another thread."""
+        options: dict[str, Any] = {"timeout": httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)}
+        if poll is not None:
+            options |= {"http": poll.http, "extensions": poll.extensions}
+        found = self._once("POST", "/leases", {"wait": wait}, **options)
+        return Grant.from_json(found) if found else None
+
+    def unregister(self) -> None:
+        """Give the identity back: afterwards no call works any more."""
+        self._once("DELETE", "/registration")
+
+    def ledger(self, run: str, remaining: Callable[[], float]) -> LeasedLedger:
+        """The ledger for one lease on `run`; `remaining` gives the seconds that the lease still lasts."""
+        return LeasedLedger(self, run, remaining)
+
+    def answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to one request, not repeated.  `httpx.TransportError` when none came."""
+        return self._door.send(method, _BASE + path, **options)
+
+    def _once(self, method: str, path: str, body: Json | None = None, **options: Any) -> Json:
+        if body is not None:
+            options["json"] = body
+        try:
+            answer = self.answer(method, path, **options)
+        except httpx.TransportError as trouble:
+            raise unreachable(self.identity.url, trouble) from trouble
+        if answer.status_code >= 400:
+            raise failure(answer)
+        return json_of(answer)
+
+
+class LeasedLedger:
+    """The engine's `Ledger` for one lease on one run, with what else a holder may ask for.
+
+    `keep` may be called by several threads, also while another call is on its way.
+    """
+
+    def __init__(self, protocol: AgentProtocol, run: str, remaining: Callable[[], float]) -> None:
+        self._protocol = protocol
+        self._run = run
+        self._remaining = remaining
+
+    def renew(self, token: Token, progress: bool) -> Renewal:
+        """More time; `progress` when anything moved since the last renewal."""
+        return _renewal(self._call("renew", {"token": token_to_json(token), "progress": progress}))
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        """Record what is finished; the same commit may be sent again."""
+        return _renewal(self._call("commit", {"token": token_to_json(token), "progress": progress.to_json()}))
+
+    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
+        """Up to `limit` work items of the leased slice that come behind `after`."""
+        body = {"token": token_to_json(token), "after": pack(after), "limit": limit}
+        found = [item_from_json(item) for item in self._call("items", body).get("items", [])]
+        return [item for item in found if work.after < item.key <= work.through]
+
+    def keep(self, token: Token, name: str, segment: bytes) -> None:
+        """Store a segment of the copy log; it exists for readers once a commit names it."""
+        self._persist("PUT", f"/segments/{name}", content=segment, headers=lease_header(token))
+
+    def sight(self, token: Token, sighting: Sighting) -> int:
+        """Tell what both sides are; the run's start on the target's clock in ns."""
+        body = {"token": token_to_json(token), "sighting": sighting.to_json()}
+        return int(self._call("sighting", body)["since"])
+
+    def credential(self, token: Token) -> Credential:
+        """What opens the target, as long as leases of this run live."""
+        found = self._call("credential", {"token": token_to_json(token), "side": "target"})
+        return Credential(str(found.get("secret") or ""), str(found.get("expiresAt") or ""))
+
+    def release(self, token: Token, code: str = "", detail: str = "") -> None:
+        """Give the lease back: without a code for others to go on, with one to say why it cannot."""
+        self._call("release", {"token": token_to_json(token), "code": code, "detail": detail})
+
+    def tell(self, events: Sequence[Json]) -> None:
+        """Rows for the run log: time, level, code and message each."""
+        self._call("events", {"events": list(events)})
+
+    def _call(self, what: str, body: Json) -> Json:
+        return json_of(self._persist("POST", f"/runs/{self._run}/{what}", json=body))
+
+    def _persist(self, method: str, path: str, **options: Any) -> httpx.Response:
+        attempt = 0
+        while (left := self._remaining()) > 0:
+            attempt += 1
+            try:
+                answer = self._protocol.answer(
+                    method, path, timeout=httpx.Timeout(min(left, 30.0), connect=min(left, 10.0)), **options
+                )
+            except httpx.TransportError:
+                self._rest(pause(attempt))
+                continue
+            if answer.status_code == 429 or answer.status_code >= 500:
+                self._rest(retry_after(answer, attempt))
+                continue
+            if answer.status_code >= 400:
+                raise failure(answer)
+            return answer
+        raise LeaseLost("the control plane could not be reached before the lease was over")
+
+    def _rest(self, seconds: float) -> None:
+        time.sleep(max(0.0, min(seconds, self._remaining())))
+
+
+def lease_header(token: Token) -> dict[str, str]:
+    """The header that shows a lease where there is no body for it."""
+    text = json.dumps(token_to_json(token), separators=(",", ":")).encode()
+    return {"X-Wherry-Lease": base64.urlsafe_b64encode(text).decode().rstrip("=")}
+
+
+def failure(answer: httpx.Response) -> WherryError:
+    """What an answer of the protocol means to the holder of a lease."""
+    trouble = error_of(answer)
+    if trouble.code == _LEASE_LOST or answer.status_code == 404:
+        return LeaseLost(trouble.message)
+    if trouble.code in CODES:
+        return RunError(trouble.code, trouble.message)
+    return trouble
+
+
+def _renewal(found: Json) -> Renewal:
+    try:
+        return Renewal.from_json(found)
+    except (KeyError, ValueError, TypeError) as broken:
+        raise ApiError(502, "InvalidAnswer", "The answer to a renewal is malformed.") from broken
