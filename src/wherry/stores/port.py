@@ -175,6 +175,8 @@ class HoldsLinks(Protocol):
 class TakesParts(Protocol):
     """Takes a large file in parts that are kept until they are published (`put_limit` is not 0)."""
 
+    traits: Traits
+
     def staged(self, path: bytes) -> Mapping[str, int]:
         """Sizes of the parts that are there and not published, by part id."""
 
@@ -199,13 +201,15 @@ class StoreSpec:
 
     `kind`: `memory`, `posix` or `blob`; `location`: a folder, or the URL of a container without a credential;
     `beneath`: a folder of the machine that must contain `location` even after links are followed;
-    `secret`: a SAS, kept out of every text form.
+    `refused`: folders that may then neither contain nor lie in it, besides those of the system itself;
+    `create`: this is a target, make its root when it is not there; `secret`: a SAS, kept out of every text form.
     """
 
     kind: str
     location: str
     subpath: bytes = b""
     beneath: str = ""
+    refused: tuple[str, ...] = ()
     create: bool = False
     secret: str = field(default="", repr=False)
     ca_file: str = ""

@@ -1,0 +1,390 @@
+"""A folder of this machine as source or target; the store behind `LocalMount`.
+
+All is done relative to a descriptor of the root (`posix_fd`), so no link in the tree leads out of it.  New
+files are written in place: until their last step they have no right but the owner's and a time that is not
+the source's, so the next run sees them as different.  Existing ones are replaced by a rename.  Called by the
+engine through the port.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+from wherry.model import names
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsafe, Unsupported
+from wherry.model.plan import Holds
+from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence
+from wherry.stores.posix_copy import SMALL, dress, fill
+from wherry.stores.posix_fd import FOLDER, Folders, Opener, may_chown, store_error, sync_file_system
+from wherry.stores.posix_reader import UNFINISHED, PosixReader, entry_of
+from wherry.stores.posix_root import identity, open_root, time_step
+
+_TEMPORARY = re.compile(rb"\.wherry-[0-9a-f]{16}")
+_STALE_SECONDS = 86_400
+# Change times are taken from the coarse clock; the fine one runs ahead of it by up to a tick.
+_COARSE_CLOCK = 5
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_T = TypeVar("_T")
+
+
+class PosixStore:
+    """See the module.  `modern` False keeps from `openat2`, as on old kernels."""
+
+    def __init__(self, spec: StoreSpec, fence: Fence = no_fence, modern: bool = True) -> None:
+        self._spec = spec
+        self._fence = fence
+        self._modern = modern
+        self._target = spec.create
+        self._root = open_root(spec, fence, modern)
+        self._opener = Opener(self._root, modern)
+        self._folders = Folders(self._opener, self._note_device)
+        self._owner = may_chown()
+        self._devices = {os.fstat(self._root).st_dev: self._root}
+        self._lock = threading.Lock()
+        longest = os.statvfs(self._root).f_namemax or 255
+        self.traits = Traits(
+            holds=Holds(
+                names.NameRules(part_length=longest), precision=time_step(self._root), owner=self._owner
+            ),
+            order="bytes",
+            durable=True,
+        )
+
+    # ------------------------------------------------------------ reading
+
+    def probe(self) -> Root:
+        # By its path again, not by the descriptor: another file system may be mounted over it by now.
+        now = open_root(self._spec, self._fence, self._modern)
+        try:
+            return Root(identity(now), time.clock_gettime_ns(_COARSE_CLOCK))
+        except OSError as error:
+            raise store_error(error, b"") from error
+        finally:
+            os.close(now)
+
+    def list(self, folder: bytes) -> Iterator[Entry]:
+        listing = self._listing(folder)
+        next(listing)
+        return listing
+
+    def _listing(self, folder: bytes) -> Iterator[Entry]:
+        """The entries, after one that only says that the folder could be read."""
+        try:
+            opened = self._without_access_time(lambda flags: self._opener.open(folder, flags), _LIST)
+        except OSError as error:
+            raise store_error(error, folder) from error
+        try:
+            found = sorted(map(os.fsencode, os.listdir(opened)))
+            yield Entry(b"", Kind.FOLDER)
+            for name in found:
+                try:
+                    status = os.stat(name, dir_fd=opened, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if name.startswith(b".wherry-") and _TEMPORARY.fullmatch(name):
+                    self._tidy(opened, name, status)
+                    continue
+                yield entry_of(name, status)
+        except OSError as error:
+            raise store_error(error, folder) from error
+        finally:
+            os.close(opened)
+
+    def stat(self, path: bytes) -> Entry | None:
+        try:
+            return entry_of(names.basename(path), self._status(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def open(self, path: bytes) -> PosixReader:
+        try:
+            # Looked at first: to open a pipe or a device may already change it.
+            if not stat.S_ISREG(self._status(path).st_mode):
+                raise Unsupported(f"{names.escape(path)}: it is not a plain file")
+            opened = self._without_access_time(
+                lambda flags: self._in_folder(path, lambda at, name: os.open(name, flags, dir_fd=at)), _READ
+            )
+        except OSError as error:
+            raise store_error(error, path) from error
+        return PosixReader(names.basename(path), opened)
+
+    def read_link(self, path: bytes) -> bytes:
+        try:
+            return self._in_folder(path, lambda at, name: os.readlink(name, dir_fd=at))
+        except OSError as error:
+            kind = Unsupported if error.errno == errno.EINVAL else None
+            raise (kind(f"{names.escape(path)}: not a link") if kind else store_error(error, path)) from error
+
+    # ------------------------------------------------------------ writing files
+
+    def put(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
+        try:
+            if expect is None:
+                self._create(path, content, like)
+            else:
+                self._replace(path, expect, lambda at, name: self._write_new(at, name, content, like))
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _create(self, path: bytes, content: Content, like: Entry) -> None:
+        self._fence()
+        made = self._in_folder(path, lambda at, name: os.open(name, _NEW, 0o600, dir_fd=at))
+        self._target = True
+        inode = 0
+        try:
+            try:
+                self._fill(made, content, like)
+            except BaseException:
+                inode = os.fstat(made).st_ino
+                raise
+            finally:
+                os.close(made)
+        except (StoreError, OSError):
+            self._take_back(path, inode)
+            raise
+
+    def _fill(self, made: int, content: Content, like: Entry) -> None:
+        fill(made, content, self._fence)
+        content.check()
+        if content.size > SMALL:
+            self._fence()
+        dress(made, like, self._owner)
+
+    def _take_back(self, path: bytes, inode: int) -> None:
+        """Remove what could not be finished, unless a successor has put something else in its place."""
+        with suppress(OSError, LeaseLost):
+            self._fence()
+            if not inode or self._status(path).st_ino == inode:
+                self._in_folder(path, lambda at, name: os.unlink(name, dir_fd=at))
+
+    def _write_new(self, at: int, name: bytes, content: Content, like: Entry) -> None:
+        made = os.open(name, _NEW, 0o600, dir_fd=at)
+        try:
+            self._fill(made, content, like)
+        finally:
+            os.close(made)
+
+    def _replace(self, path: bytes, expect: Entry, write: Callable[[int, bytes], None]) -> None:
+        """Write under a temporary name, look again at what is there, rename."""
+
+        def renew(at: int, name: bytes) -> None:
+            temporary = b".wherry-" + secrets.token_hex(8).encode()
+            try:
+                write(at, temporary)
+                self._expect(path, expect)
+                self._fence()
+                os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=at)
+                raise
+
+        self._fence()
+        self._target = True
+        self._in_folder(path, renew)
+
+    # ------------------------------------------------------------ folders, links, metadata
+
+    def make_folder(self, path: bytes) -> None:
+        self._fence()
+        self._target = True
+        try:
+            self._in_folder(path, lambda at, name: os.mkdir(name, UNFINISHED, dir_fd=at))
+        except FileExistsError:
+            present = self.stat(path)
+            if present is None or present.kind is not Kind.FOLDER:
+                raise Conflict(f"{names.escape(path)}: something else than a folder is there") from None
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
+        try:
+            present = self._expect(path, expect)
+            if present is None:
+                raise NotFound(f"{names.escape(path)}: no such item")
+            self._fence()
+            self._target = True
+            if present.kind is Kind.LINK:
+                self._in_folder(path, lambda at, name: self._dress_link(at, name, like))
+            elif present.kind is Kind.SPECIAL:
+                raise Unsupported(f"{names.escape(path)}: neither file, folder nor link")
+            else:
+                self._dress(path, present.kind is Kind.FOLDER, like)
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _dress(self, path: bytes, folder: bool, like: Entry) -> None:
+        # By a descriptor, which can not be led elsewhere meanwhile, and one that needs no right to read.
+        opened = self._opener.open(path, FOLDER if folder else os.O_PATH | os.O_NOFOLLOW)
+        try:
+            dress(b"/proc/self/fd/%d" % opened, like, self._owner, folder)
+        finally:
+            os.close(opened)
+
+    def _dress_link(self, at: int, name: bytes, like: Entry) -> None:
+        if self._owner and like.uid is not None and like.gid is not None:
+            os.chown(name, like.uid, like.gid, dir_fd=at, follow_symlinks=False)
+        if like.modified is not None:
+            os.utime(name, ns=(like.modified, like.modified), dir_fd=at, follow_symlinks=False)
+
+    def make_symlink(self, path: bytes, text: bytes, like: Entry, expect: Entry | None) -> None:
+        def write(at: int, name: bytes) -> None:
+            os.symlink(text, name, dir_fd=at)
+            self._dress_link(at, name, like)
+
+        try:
+            if expect is not None:
+                self._replace(path, expect, write)
+                return
+            self._fence()
+            self._target = True
+            self._in_folder(path, write)
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def make_link(self, path: bytes, existing: bytes, expect: Entry | None) -> None:
+        try:
+            # Duplicated, because to reach the other folder may close the kept descriptor of the first.
+            kept, old = self._at(existing)
+            source = os.dup(kept)
+            try:
+                self._link(source, old, path, expect)
+            finally:
+                os.close(source)
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _link(self, source: int, old: bytes, path: bytes, expect: Entry | None) -> None:
+        def write(at: int, name: bytes) -> None:
+            os.link(old, name, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
+
+        if expect is None:
+            self._fence()
+            self._target = True
+            self._in_folder(path, write)
+            return
+        present = self._expect(path, expect)
+        wanted = os.stat(old, dir_fd=source, follow_symlinks=False)
+        # To rename one name of a file over another one does nothing and leaves both.
+        if present is not None and (present.device, present.inode) != (wanted.st_dev, wanted.st_ino):
+            self._replace(path, expect, write)
+
+    def remove(self, path: bytes, expect: Entry) -> None:
+        try:
+            present = self.stat(path)
+            if present is None:
+                raise NotFound(f"{names.escape(path)}: no such item")
+            _check_same(path, present, expect)
+            self._fence()
+            self._target = True
+            if present.kind is Kind.FOLDER:
+                self._remove_folder(path)
+            else:
+                self._in_folder(path, lambda at, name: os.unlink(name, dir_fd=at))
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _remove_folder(self, path: bytes) -> None:
+        at, name = self._at(path)
+        try:
+            os.rmdir(name, dir_fd=at)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # What an agent that is long gone has left in it must not keep it for ever.
+            if any(True for _ in self.list(path)):
+                raise
+            os.rmdir(name, dir_fd=at)
+
+    # ------------------------------------------------------------ durability and end
+
+    def sync(self) -> None:
+        try:
+            for descriptor in list(self._devices.values()):
+                sync_file_system(descriptor)
+        except OSError as error:
+            raise store_error(error, b"") from error
+
+    def close(self) -> None:
+        self._folders.close()
+        for descriptor in self._devices.values():
+            os.close(descriptor)
+        self._devices = {}
+
+    # ------------------------------------------------------------ on the way
+
+    def _at(self, path: bytes) -> tuple[int, bytes]:
+        """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""
+        folder, _, name = path.rpartition(b"/")
+        if name in (b"", b".", b".."):
+            if path == b"":
+                return self._root, b"."
+            raise Unsafe(f"{names.escape(path)}: not a path below the root")
+        return self._folders.at(folder), name
+
+    def _in_folder(self, path: bytes, deed: Callable[[int, bytes], _T]) -> _T:
+        """Do it in the parent folder; once more if that was replaced since it was opened."""
+        at, name = self._at(path)
+        try:
+            return deed(at, name)
+        except FileNotFoundError:
+            if not self._folders.forget_if_gone(names.parent(path)):
+                raise
+        at, name = self._at(path)
+        return deed(at, name)
+
+    def _status(self, path: bytes) -> os.stat_result:
+        return self._in_folder(path, lambda at, name: os.stat(name, dir_fd=at, follow_symlinks=False))
+
+    def _expect(self, path: bytes, expect: Entry | None) -> Entry | None:
+        """What is there now, if it is what was expected to be there."""
+        present = self.stat(path)
+        if expect is not None:
+            if present is None:
+                raise Conflict(f"{names.escape(path)}: it is gone")
+            _check_same(path, present, expect)
+        return present
+
+    def _without_access_time(self, opens: Callable[[int], int], flags: int) -> int:
+        try:
+            return opens(flags | os.O_NOATIME)
+        except PermissionError:
+            # Only the owner may ask for that.
+            return opens(flags)
+
+    def _note_device(self, folder: int) -> None:
+        """Keep a descriptor on each file system below the root, for `sync`."""
+        device = os.fstat(folder).st_dev
+        if device in self._devices:
+            return
+        with self._lock:
+            if device not in self._devices:
+                self._devices[device] = os.open(b".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+
+    def _tidy(self, at: int, name: bytes, found: os.stat_result) -> None:
+        """Remove what an agent left that died long ago; on a target only."""
+        if self._target and found.st_ctime < time.time() - _STALE_SECONDS:
+            self._fence()
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=at)
+
+
+def _check_same(path: bytes, present: Entry, expect: Entry) -> None:
+    if not present.is_same(expect):
+        raise Conflict(f"{names.escape(path)}: it is not what was seen")

@@ -1,0 +1,116 @@
+"""Bytes into an open file, and its metadata onto it.
+
+Small files pass through this process; of large ones the kernel copies the data and leaves holes where the
+source has some, as long as nobody has to see the bytes.  Called by `posix` with descriptors that it made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from wherry.model.entry import Entry
+from wherry.model.errors import Changed
+from wherry.stores.port import Content, Fence
+
+# Up to here a file is one read and one write.
+SMALL = 1 << 20
+_PIECE = 4 << 20
+# How much the kernel copies between two looks at the lease.
+_STRIDE = 64 << 20
+
+_UNKNOWN_FILE_MODE = 0o644
+_UNKNOWN_FOLDER_MODE = 0o755
+_PERMISSIONS = 0o7777
+_WITHOUT_OWNER = 0o1777
+
+
+def fill(target: int, content: Content, fence: Fence) -> None:
+    """Write the whole content; exactly `content.size` bytes or an error."""
+    if content.size <= SMALL:
+        if content.size:
+            write_at(target, content.read(0, content.size), 0)
+        return
+    source = content.reader.fileno()
+    end = 0
+    for start, stop in _stretches(source, content.size):
+        at = start
+        while at < stop:
+            fence()
+            at += _copy(source, target, content, at, min(stop - at, _STRIDE))
+        end = stop
+    if end < content.size:
+        # The source ends in a hole, or it was cut off meanwhile.
+        if source is not None and os.fstat(source).st_size < content.size:
+            raise Changed(f"it is shorter than {content.size} bytes")
+        os.ftruncate(target, content.size)
+
+
+def _stretches(source: int | None, size: int) -> Iterator[tuple[int, int]]:
+    """Where the source holds data; all of it when that cannot be told."""
+    if source is None or os.fstat(source).st_blocks * 512 >= size:
+        yield 0, size
+        return
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            yield at, size
+            return
+        if start >= size:
+            return
+        at = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        yield start, at
+
+
+def _copy(source: int | None, target: int, content: Content, offset: int, size: int) -> int:
+    """Copy some of the `size` bytes at `offset`; how many they were."""
+    if source is not None:
+        try:
+            copied = os.copy_file_range(source, target, size, offset, offset)
+        except OSError as error:
+            if error.errno not in _NOT_BY_THE_KERNEL:
+                raise
+            copied = 0
+        if copied:
+            return copied
+    piece = content.read(offset, min(size, _PIECE))
+    write_at(target, piece, offset)
+    return len(piece)
+
+
+_NOT_BY_THE_KERNEL = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+)
+
+
+def write_at(target: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data`."""
+    done = os.pwrite(target, data, offset)
+    while done < len(data):
+        more = os.pwrite(target, memoryview(data)[done:], offset + done)
+        if not more:
+            raise Changed("the target takes no more bytes")
+        done += more
+
+
+def dress(target: int | bytes, like: Entry, owner: bool, folder: bool = False) -> None:
+    """Owner, mode and times of `like`, in this order: the owner takes rights away, all take times along.
+
+    `target` is a descriptor, or the path of one below `/proc/self/fd`.
+    """
+    mode = like.mode
+    if mode is None:
+        mode = _UNKNOWN_FOLDER_MODE if folder else _UNKNOWN_FILE_MODE
+    if owner and like.uid is not None and like.gid is not None:
+        os.chown(target, like.uid, like.gid)
+        os.chmod(target, mode & _PERMISSIONS)
+    else:
+        # Set-user-id of somebody else's file must not become set-user-id of ours.
+        os.chmod(target, mode & _WITHOUT_OWNER)
+    if like.modified is not None:
+        os.utime(target, ns=(like.modified, like.modified))

@@ -1,0 +1,241 @@
+"""Descriptors below a root: how `posix` reaches a folder without ever following a link on the way.
+
+Every open goes by `openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, or, on kernels and in sandboxes that
+lack it, part by part with O_NOFOLLOW: so whoever may write in a tree cannot lead the agent out of it.  Folders
+that are in use are kept open, a few for each thread, and closed by that thread alone, so that no descriptor
+changes its meaning under a call.  Called by `posix` only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+
+from wherry.model import names
+from wherry.model.errors import (
+    Conflict,
+    Denied,
+    Full,
+    NotFound,
+    StoreError,
+    Unavailable,
+    Unsafe,
+    Unsupported,
+)
+
+FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+# Room for the kernel's limit of 4096 bytes a call; longer paths are opened in stretches.
+_STRETCH = 3500
+_KEPT_FOLDERS = 16
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_MEANINGS: dict[type[StoreError], tuple[int, ...]] = {
+    NotFound: (errno.ENOENT, errno.ENOTDIR),
+    Conflict: (errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR),
+    Denied: (errno.EACCES, errno.EPERM, errno.EROFS),
+    Full: (errno.ENOSPC, errno.EDQUOT),
+    Unsafe: (errno.ELOOP, errno.EXDEV),
+    Unsupported: (
+        errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EOPNOTSUPP, errno.EMLINK, errno.ENXIO
+    ),
+}  # fmt: skip
+_ERRORS = {number: made for made, numbers in _MEANINGS.items() for number in numbers}
+
+
+def store_error(error: OSError, path: bytes) -> StoreError:
+    """What an error of the system means for the item at `path`; a passing fault when it means nothing else."""
+    made = _ERRORS.get(error.errno or 0, Unavailable)
+    return made(f"{names.escape(path) or '.'}: {os.strerror(error.errno) if error.errno else error}")
+
+
+def openat2(at: int, path: bytes, flags: int) -> int:
+    """Open `path` beneath `at` through no link at all.  Raises OSError."""
+    # Without O_NOFOLLOW, which turns "there is a link" into "that is no folder".
+    how = _OpenHow((flags | os.O_CLOEXEC) & ~os.O_NOFOLLOW, 0, _RESOLVE)
+    for _ in range(8):
+        made: int = _libc.syscall(
+            _OPENAT2, at, ctypes.c_char_p(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
+        )
+        if made >= 0:
+            return made
+        number = ctypes.get_errno()
+        # EAGAIN: something was renamed on the way and the kernel could not tell whether it stayed beneath.
+        if number not in (errno.EAGAIN, errno.EINTR):
+            break
+    raise OSError(number, os.strerror(number))
+
+
+@cache
+def has_openat2() -> bool:
+    """Whether this kernel and sandbox let us call it."""
+    here = os.open(b"/", FOLDER)
+    try:
+        os.close(openat2(here, b".", FOLDER))
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return False
+        raise
+    finally:
+        os.close(here)
+    return True
+
+
+def walk_open(at: int, path: bytes, flags: int) -> int:
+    """What `openat2` does, part by part."""
+    parts = path.split(b"/")
+    if b".." in parts or path.startswith(b"/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    held = at
+    try:
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            inner = _open_part(held, part, flags | os.O_NOFOLLOW | os.O_CLOEXEC if last else FOLDER)
+            if held != at:
+                os.close(held)
+            held = inner
+    except OSError:
+        if held != at:
+            os.close(held)
+        raise
+    return held
+
+
+def _open_part(at: int, part: bytes, flags: int) -> int:
+    try:
+        return os.open(part, flags, dir_fd=at)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+        raise
+
+
+class Opener:
+    """Opens beneath a root descriptor; `modern` False keeps from `openat2` where it is there."""
+
+    def __init__(self, root: int, modern: bool = True) -> None:
+        self.root = root
+        self._open: Callable[[int, bytes, int], int] = openat2 if modern and has_openat2() else walk_open
+
+    def open(self, path: bytes, flags: int) -> int:
+        """A new descriptor of `path` (the root for `b""`).  Raises OSError."""
+        at = self.root
+        try:
+            while len(path) > _STRETCH:
+                cut = path.rfind(b"/", 0, _STRETCH)
+                inner = self._open(at, path[:cut], FOLDER)
+                if at != self.root:
+                    os.close(at)
+                at, path = inner, path[cut + 1 :]
+            return self._open(at, path or b".", flags)
+        finally:
+            if at != self.root:
+                os.close(at)
+
+
+class _Kept:
+    """The open folders of one thread, the longest unused first; closed with it."""
+
+    def __init__(self) -> None:
+        self.folders: OrderedDict[bytes, int] = OrderedDict()
+
+    def close(self) -> None:
+        while self.folders:
+            os.close(self.folders.popitem()[1])
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Folders:
+    """Descriptors of the folders that are in use, the latest few for each thread; `opened` is told of new ones."""
+
+    def __init__(self, opener: Opener, opened: Callable[[int], None]) -> None:
+        self._opener = opener
+        self._opened = opened
+        self._local = threading.local()
+        self._all: weakref.WeakSet[_Kept] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def at(self, folder: bytes) -> int:
+        """A descriptor of `folder`, good until the next call in this thread.  Raises OSError."""
+        if not folder:
+            return self._opener.root
+        kept = self._kept().folders
+        held = kept.get(folder)
+        if held is not None:
+            kept.move_to_end(folder)
+            return held
+        made = kept[folder] = self._opener.open(folder, FOLDER)
+        self._opened(made)
+        if len(kept) > _KEPT_FOLDERS:
+            os.close(kept.popitem(last=False)[1])
+        return made
+
+    def forget_if_gone(self, folder: bytes) -> bool:
+        """Whether the kept descriptor is of a folder that was removed meanwhile; it is kept no longer."""
+        kept = self._kept().folders
+        held = kept.get(folder)
+        if held is None or os.fstat(held).st_nlink:
+            return False
+        os.close(kept.pop(folder))
+        return True
+
+    def close(self) -> None:
+        """Close all; no thread may be at work any more."""
+        with self._lock:
+            for kept in list(self._all):
+                kept.close()
+
+    def _kept(self) -> _Kept:
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        if kept is None:
+            kept = self._local.kept = _Kept()
+            with self._lock:
+                self._all.add(kept)
+        return kept
+
+
+def sync_file_system(descriptor: int) -> None:
+    """All that was written to the file system of `descriptor` is durable when this returns.  Raises OSError."""
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def file_system_type(descriptor: int) -> int:
+    """The magic number of the file system of `descriptor`; 0 when it cannot be told."""
+    answer = (ctypes.c_long * 64)()
+    if _libc.fstatfs(descriptor, ctypes.byref(answer)) != 0:
+        return 0
+    return int(answer[0]) & 0xFFFFFFFF
+
+
+def may_chown() -> bool:
+    """Whether this process may give files away."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"CapEff:"):
+                    return bool(int(line.split()[1], 16) & 1)
+    except OSError:
+        pass
+    return os.geteuid() == 0

@@ -1,0 +1,63 @@
+"""What a `stat` of the system says as an entry, and open files of a folder store.  Called by `posix` only."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from wherry.model.entry import Entry, Kind
+from wherry.stores.posix_fd import store_error
+
+UNFINISHED = 0o1700
+"""The mode of a folder that a run has made and not finished."""
+
+# A folder takes the set-group-id bit from the one that it is made in.
+_INHERITED = 0o2000
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
+_REUSED_BUFFER = 128 * 1024
+
+
+def entry_of(name: bytes, found: os.stat_result) -> Entry:
+    """The entry that a `stat` makes."""
+    kind = _KINDS.get(found.st_mode & 0o170000, Kind.SPECIAL)
+    mode = found.st_mode & 0o7777
+    is_file, is_folder = kind is Kind.FILE, kind is Kind.FOLDER
+    return Entry(
+        name, kind, found.st_size if is_file else 0, found.st_mtime_ns, found.st_ctime_ns, mode, found.st_uid,
+        found.st_gid, 1 if is_folder else found.st_nlink, found.st_dev, found.st_ino, "",
+        not is_folder or mode & ~_INHERITED != UNFINISHED,
+    )  # fmt: skip
+
+
+class PosixReader:
+    """An open file."""
+
+    def __init__(self, name: bytes, descriptor: int) -> None:
+        self._name = name
+        self._descriptor = descriptor
+        self._buffer = bytearray()
+
+    def read_at(self, offset: int, size: int) -> bytes | memoryview:
+        try:
+            if size < _REUSED_BUFFER:
+                return os.pread(self._descriptor, size, offset)
+            if len(self._buffer) < size:
+                self._buffer = bytearray(size)
+            room = memoryview(self._buffer)[:size]
+            return room[: os.preadv(self._descriptor, [room], offset)]
+        except OSError as error:
+            raise store_error(error, self._name) from error
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def entry(self) -> Entry:
+        try:
+            return entry_of(self._name, os.fstat(self._descriptor))
+        except OSError as error:
+            raise store_error(error, self._name) from error
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
