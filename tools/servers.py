@@ -31,7 +31,17 @@ LOCK = ROOT / "tools" / "azurite" / "package-lock.json"
 AZURITE = CACHE / "azurite"
 LAUNCHER = AZURITE / "azurite-blob"
 OLDEST_NODE = 22
-NPM_OPTIONS = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+NPM_OPTIONS = [
+    "--omit=dev",
+    "--ignore-scripts",
+    "--prefer-offline",
+    "--no-audit",
+    "--no-fund",
+    "--no-update-notifier",
+]
+# Where there is no registry, the answer should not take minutes.
+NPM_PATIENCE = ["--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=5000"]
+NPM_LIMIT = 300.0
 
 
 class Missing(Exception):
@@ -134,20 +144,25 @@ def write_launcher(node: Node) -> None:
 
 
 def run_npm(node: Node, folder: Path) -> None:
+    """Install what the lock file of this folder names, each file checked against its hash."""
     path = f"{node.program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    answer = subprocess.run(
-        [*node.npm, "ci", *NPM_OPTIONS],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(
+            [*node.npm, "ci", *NPM_OPTIONS, *NPM_PATIENCE],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=NPM_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Missing(f"npm did not end within {NPM_LIMIT:.0f} s") from None
     if answer.returncode != 0:
-        last = answer.stdout.strip().splitlines()[-3:]
-        raise Missing("npm could not install it: " + " / ".join(last))
+        errors = [line for line in answer.stdout.splitlines() if line.startswith("npm error")]
+        raise Missing("npm could not install it: " + " / ".join(errors[:3]))
 
 
 def install() -> int:
