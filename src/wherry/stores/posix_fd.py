@@ -177,8 +177,16 @@ class Folders:
 
     def at(self, folder: bytes) -> int:
         """A descriptor of `folder`, good until the next call in this thread.  Raises OSError."""
-        if not folder:
-            return self._opener.root
+        local = self._local
+        # The latest one at hand: in most calls it is the same folder as in the call before.
+        if getattr(local, "folder", None) == folder:
+            latest: int = local.descriptor
+            return latest
+        made = self._opener.root if not folder else self._held(folder)
+        local.folder, local.descriptor = folder, made
+        return made
+
+    def _held(self, folder: bytes) -> int:
         kept = self._kept().folders
         held = kept.get(folder)
         if held is not None:
@@ -197,6 +205,7 @@ class Folders:
         if held is None or os.fstat(held).st_nlink:
             return False
         os.close(kept.pop(folder))
+        self._local.folder = None
         return True
 
     def close(self) -> None:

@@ -22,11 +22,11 @@ def entry_of(name: bytes, found: os.stat_result) -> Entry:
     kind = _KINDS.get(found.st_mode & 0o170000, Kind.SPECIAL)
     mode = found.st_mode & 0o7777
     is_file, is_folder = kind is Kind.FILE, kind is Kind.FOLDER
-    return Entry(
+    return Entry._make((
         name, kind, found.st_size if is_file else 0, found.st_mtime_ns, found.st_ctime_ns, mode, found.st_uid,
         found.st_gid, 1 if is_folder else found.st_nlink, found.st_dev, found.st_ino, "",
-        not is_folder or mode & ~_INHERITED != UNFINISHED,
-    )  # fmt: skip
+        not is_folder or mode & ~_INHERITED != UNFINISHED, (),
+    ))  # fmt: skip
 
 
 class PosixReader:
