@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["model", "trust", "stores", "engine", "client", "control", "agent", "portal", "cli"]
 LONGEST_FILE = 400
+# Each is a module, a folder, or modules with this beginning (`posix_copy`).
+ADAPTERS = {"memory", "posix", "nfs", "smb", "blob", "s3"}
 # Names that say nothing about what is inside.
 EMPTY_NAMES = {"util", "utils", "helper", "helpers", "manager", "base", "common", "misc"}
 
@@ -84,6 +86,35 @@ def test_nothing_is_left_behind(what: str) -> None:
     ]
 
     assert found == []
+
+
+def adapter(dotted: str) -> str | None:
+    """The adapter that a module of `wherry.stores` belongs to, if it is one's."""
+    family = dotted.split(".")[2].split("_")[0] if dotted.startswith("wherry.stores.") else ""
+    return family if family in ADAPTERS else None
+
+
+def imported(path: Path) -> set[str]:
+    """Every module, and every name in a module, that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_adapters_do_not_know_each_other() -> None:
+    src = ROOT / "src"
+    wrong = []
+    for path in (src / "wherry" / "stores").rglob("*.py"):
+        own = adapter(".".join(path.relative_to(src).with_suffix("").parts))
+        others = {adapter(module) for module in imported(path)} - {None, own}
+        if own and others:
+            wrong.append((name(path), others))
+
+    assert wrong == []
 
 
 def test_constraints_hold_names_and_versions_only() -> None:
