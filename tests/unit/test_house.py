@@ -90,7 +90,7 @@ def test_nothing_is_left_behind(what: str) -> None:
 
 def adapter(dotted: str) -> str | None:
     """The adapter that a module of `wherry.stores` belongs to, if it is one's."""
-    family = dotted.split(".")[2].split("_")[0] if dotted.startswith("wherry.stores.") else ""
+    family = dotted.split(".")[2].partition("_")[0] if dotted.startswith("wherry.stores.") else ""
     return family if family in ADAPTERS else None
 
 
