@@ -1,7 +1,7 @@
 """Tables of the resource API: resources of every type in one, and the long-running operations on them.
 
-`resources.key` is the lower-cased id; `properties` holds what clients set, `state` what only the service sets, so that a
-PUT replaces the one and cannot touch the other.  Written by `services.resource_store` only.
+`resources.key` is the lower-cased id; `properties` holds what clients set, `state` what only the service
+sets, so that a PUT replaces the one and cannot touch the other.  Written by `services.resource_store` only.
 """
 
 from __future__ import annotations

@@ -1,0 +1,14 @@
+"""The areas of the resource API, in the order in which their routes are tried."""
+
+from __future__ import annotations
+
+from wherry.control.access import Routes
+from wherry.control.arm import authorization, hybrid_compute, storage, storage_mover, subscriptions
+
+AREAS: tuple[Routes, ...] = (
+    subscriptions.routes,
+    storage_mover.routes,
+    hybrid_compute.routes,
+    storage.routes,
+    authorization.routes,
+)

@@ -1,0 +1,32 @@
+"""Scopes of role assignments: everything, a subscription, a group, a resource.
+
+A scope must exist when something is assigned there, and is kept in the casing of the resource.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from wherry.control.services import resource_store, resources
+from wherry.control.services.types import registry
+from wherry.model import ids
+from wherry.model.errors import ApiError
+
+
+def canonical(conn: Connection, scope: str, subscription: str) -> str:
+    """The scope as its resource writes it; 404 when there is nothing of that name."""
+    told = scope.rstrip("/")
+    if not told:
+        return "/"
+    words = ids.check(told).strip("/").split("/")
+    if words[0].lower() != "subscriptions" or len(words) < 2:
+        raise ApiError(400, "InvalidScope", f"'{scope}' is not a scope.")
+    if words[1].lower() != subscription.lower():
+        raise ApiError(404, "SubscriptionNotFound", f"The subscription '{words[1]}' could not be found.")
+    if len(words) == 2:
+        return f"/subscriptions/{subscription}"
+    target = registry.target(told)
+    found = resource_store.find(conn, told, target.type.key)
+    if found is None:
+        raise resources.absent(target)
+    return found.id

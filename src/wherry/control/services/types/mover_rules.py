@@ -1,0 +1,149 @@
+"""What the types of Microsoft.StorageMover demand of each other.
+
+Jobs name endpoints and agents that are there and fit; what a run uses stays until the run ends; an agent stands for one
+machine.  Called by `services.resources` inside the transaction of the request.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from wherry.control.caller import Caller
+from wherry.control.services import agents, resource_store, run_view
+from wherry.control.services.draft import Draft
+from wherry.control.services.resource_store import Json, Resource
+from wherry.control.services.types.schema import invalid
+from wherry.model import ids
+from wherry.model.errors import ApiError
+
+_AGENT = agents.TYPE
+_JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
+
+PAIRS = frozenset({("LocalMount", "LocalMount"), ("LocalMount", "AzureStorageBlobContainer")})
+"""Endpoint types that a job can copy between, as (source, target)."""
+
+
+def prepare_agent(conn: Connection, draft: Draft) -> None:
+    """A user's PUT makes a placeholder, which never gets work; only a registration gives it an identity."""
+    machine = draft.properties["arcResourceId"]
+    other = resource_store.linked(conn, _AGENT, machine)
+    if other is not None and (draft.old is None or other.key != draft.old.key):
+        message = f"The machine '{machine}' belongs to the agent '{other.name}'. One machine is one agent."
+        raise ApiError(409, "MachineInUse", message, "properties.arcResourceId")
+    draft.link = machine
+    if draft.old is None:
+        draft.state = {"agentStatus": agents.PLACEHOLDER}
+
+
+def release_agent(conn: Connection, agent: Resource, caller: Caller) -> None:
+    """Unregister: identity, assignments and grants go with the agent, and no group names it any more."""
+    agents.unregister(conn, agent.key, caller.now)
+    for group in resource_store.children(conn, str(agent.parent_key), _AGENT + "groups"):
+        left = [name for name in group.properties["agents"] if name.lower() != agent.name.lower()]
+        if left != group.properties["agents"]:
+            resource_store.rewrite(conn, caller, group.key, properties=group.properties | {"agents": left})
+
+
+def prepare_group(conn: Connection, draft: Draft) -> None:
+    """A group names agents of its mover, each once."""
+    wanted: dict[str, str] = {}
+    for at, name in enumerate(draft.properties["agents"]):
+        agent = _of_mover(conn, draft.container.id, "agents", name)
+        if agent is None:
+            raise invalid(
+                f"properties.agents[{at}]", f"There is no agent '{name}' in this mover.", "AgentNotFound"
+            )
+        wanted[agent.key] = agent.name
+    draft.properties["agents"] = list(wanted.values())
+
+
+def release_group(conn: Connection, group: Resource, caller: Caller) -> None:
+    """A group that a job names stays."""
+    del caller
+    for job in resource_store.under(conn, str(group.parent_key), _JOB):
+        named = job.properties.get("wherry", {}).get("agentGroup", "")
+        if named.lower() == group.name.lower() and resource_store.find(conn, str(job.parent_key)):
+            raise ApiError(409, "AgentGroupInUse", f"The job definition '{job.id}' names this group.")
+
+
+def release_endpoint(conn: Connection, endpoint: Resource, caller: Caller) -> None:
+    """An endpoint that a run uses stays until the run ends."""
+    del caller
+    run = run_view.active_run(conn, endpoint=endpoint.id)
+    if run is not None:
+        raise ApiError(
+            409, "EndpointInUse", f"The job run '{run}' uses this endpoint. Stop it, or wait for its end."
+        )
+
+
+def prepare_job(conn: Connection, draft: Draft) -> None:
+    """Endpoints and agents by name, as ids; the kinds of endpoints must fit."""
+    properties = draft.properties
+    if "jobType" in properties:
+        raise invalid("properties.jobType", "Only OnPremToCloud is served yet.", "NotServedYet")
+    mover = draft.container.id.rpartition("/projects/")[0]
+    source = _endpoint(conn, mover, properties["sourceName"], "properties.sourceName")
+    target = _endpoint(conn, mover, properties["targetName"], "properties.targetName")
+    _fit(source, target)
+    draft.state = {"sourceResourceId": source.id, "targetResourceId": target.id}
+    wherry = properties.get("wherry", {})
+    if "agentName" in properties:
+        if "agentGroup" in wherry:
+            raise invalid("properties.wherry.agentGroup", "Name an agent or a group of agents, not both.")
+        agent = _of_mover(conn, mover, "agents", properties["agentName"])
+        if agent is None:
+            message = f"There is no agent '{properties['agentName']}' in this mover."
+            raise invalid("properties.agentName", message, "AgentNotFound")
+        draft.state["agentResourceId"] = agent.id
+    if "agentGroup" in wherry and _of_mover(conn, mover, "agentGroups", wherry["agentGroup"]) is None:
+        message = f"There is no agent group '{wherry['agentGroup']}' in this mover."
+        raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
+
+
+def release_job(conn: Connection, job: Resource, caller: Caller) -> None:
+    """A job definition with a run that has not ended stays."""
+    del caller
+    run = run_view.active_run(conn, job_key=job.key)
+    if run is not None:
+        raise ApiError(
+            409, "JobRunActive", f"The job run '{run}' has not ended. Stop it, or wait for its end."
+        )
+
+
+def view_job(conn: Connection, job: Resource, properties: Json) -> None:
+    """A job definition tells its latest run."""
+    latest = run_view.latest_run(conn, job.key)
+    if latest is not None:
+        properties["latestJobRunName"] = latest.name
+        properties["latestJobRunResourceId"] = latest.resource_id
+        properties["latestJobRunStatus"] = latest.status
+
+
+def _of_mover(conn: Connection, mover: str, kind: str, name: str) -> Resource | None:
+    if "/" in name:
+        return None
+    return resource_store.find(conn, f"{mover}/{kind}/{name}", f"microsoft.storagemover/storagemovers/{kind}")
+
+
+def _endpoint(conn: Connection, mover: str, name: str, target: str) -> Resource:
+    found = _of_mover(conn, mover, "endpoints", name)
+    if found is None:
+        raise invalid(target, f"There is no endpoint '{name}' in this mover.", "EndpointNotFound")
+    return found
+
+
+def _fit(source: Resource, target: Resource) -> None:
+    if source.properties.get("endpointKind") == "Target":
+        raise invalid(
+            "properties.sourceName", f"The endpoint '{source.name}' is a target.", "EndpointKindMismatch"
+        )
+    if target.properties.get("endpointKind") == "Source":
+        raise invalid(
+            "properties.targetName", f"The endpoint '{target.name}' is a source.", "EndpointKindMismatch"
+        )
+    pair = (source.properties["endpointType"], target.properties["endpointType"])
+    if pair not in PAIRS:
+        message = f"Copying from {pair[0]} to {pair[1]} is not served yet."
+        raise invalid("properties.sourceName", message, "NotServedYet")
+    if ids.key(source.id) == ids.key(target.id):
+        raise invalid("properties.targetName", "Source and target are the same endpoint.")

@@ -1,0 +1,118 @@
+"""Values of Microsoft.StorageMover's properties that need more than a pattern.
+
+Each function takes a value and its target and gives the value to keep, or raises the 400 that names the target.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wherry.control.services.types.schema import Json, invalid
+from wherry.model import ids, names
+from wherry.model.errors import ApiError, UsageError
+from wherry.model.options import JobOptions
+
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+ENDPOINT_TYPES = (
+    "LocalMount", "AzureStorageBlobContainer", "NfsMount", "SmbMount", "S3WithHMAC", "AzureStorageSmbFileShare",
+    "AzureStorageNfsFileShare", "AzureMultiCloudConnector",
+)  # fmt: skip
+
+STORAGE_ACCOUNT = "microsoft.storage/storageaccounts"
+MACHINE = "microsoft.hybridcompute/machines"
+
+
+def _id_of(type_key: str, what: str, value: str, target: str) -> str:
+    try:
+        parsed = ids.ResourceId.parse(value)
+    except ApiError as broken:
+        raise invalid(target, f"The id of a {what} is expected.") from broken
+    if parsed.type != type_key or len(parsed.segments) != 1 or parsed.group is None:
+        raise invalid(target, f"The id of a {what} is expected.")
+    return value
+
+
+def storage_account_id(value: str, target: str) -> str:
+    """The id of a storage account; whether it is registered is seen when a job starts."""
+    return _id_of(STORAGE_ACCOUNT, "storage account", value, target)
+
+
+def machine_id(value: str, target: str) -> str:
+    """The id of a machine."""
+    return _id_of(MACHINE, "machine (Microsoft.HybridCompute/machines)", value, target)
+
+
+def container_name(value: str, target: str) -> str:
+    """The name of a Blob container."""
+    if not ids.CONTAINER_NAME.fullmatch(value):
+        raise invalid(target, "A container name has 3 to 63 of a-z, 0-9 and single hyphens inside.")
+    return value
+
+
+def absolute_path(value: str, target: str) -> str:
+    """A folder on the agent's machine, as an absolute path without detours."""
+    parts = value.rstrip("/").split("/")[1:]
+    if not value.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise invalid(target, "An absolute path is expected, without empty parts, '.' or '..'.")
+    return value.rstrip("/") or "/"
+
+
+def subpath(value: str, target: str) -> str | None:
+    """A path below an endpoint; as given, but for slashes around it."""
+    try:
+        names.clean_subpath(value)
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
+    return value.strip("/") or None
+
+
+def half_hour(value: int, target: str) -> int:
+    """The minutes of a schedule."""
+    if value not in (0, 30):
+        raise invalid(target, "0 or 30 is expected.")
+    return value
+
+
+def week(value: Json, target: str) -> Json:
+    """An upload schedule: times in order, each day once in a recurrence, no two windows of a day overlapping."""
+    windows: dict[str, list[tuple[int, int]]] = {day: [] for day in DAYS}
+    for at, one in enumerate(value.get("weeklyRecurrences", [])):
+        here = f"{target}.weeklyRecurrences[{at}]"
+        begin, end = (_minutes(one[name], f"{here}.{name}") for name in ("startTime", "endTime"))
+        if begin >= end:
+            raise invalid(f"{here}.endTime", "The end must be after the start, on the same day.")
+        if not one["days"] or len(set(one["days"])) != len(one["days"]):
+            raise invalid(f"{here}.days", "At least one day is expected, and each only once.")
+        for day in one["days"]:
+            if any(begin < other_end and other_begin < end for other_begin, other_end in windows[day]):
+                raise invalid(here, f"It overlaps another recurrence on {day}.")
+            windows[day].append((begin, end))
+    return value
+
+
+def _minutes(time: Json, target: str) -> int:
+    minutes = int(time["hour"]) * 60 + int(time.get("minute", 0))
+    if minutes > 24 * 60:
+        raise invalid(target, "The last time of a day is 24:00.")
+    return minutes
+
+
+def no_schedule(value: Json, target: str) -> None:
+    """Schedules are not served yet; one that asks for nothing is ignored."""
+    if value.get("isActive") or value.get("frequency") not in (None, "None"):
+        raise invalid(target, "Schedules are not served yet; they come in a later version.", "NotServedYet")
+
+
+def job_options(value: Json, target: str) -> Json | None:
+    """What Wherry adds to a job: the options of `model.options`, and the group of agents that may work on it."""
+    told = dict(value)
+    group = told.pop("agentGroup", None)
+    if group is not None and (not isinstance(group, str) or not ids.NAME.fullmatch(group)):
+        raise invalid(f"{target}.agentGroup", "The name of an agent group is expected.")
+    if "mode" in told:
+        raise invalid(f"{target}.mode", "The mode of a job is its property copyMode.")
+    try:
+        kept: dict[str, Any] = JobOptions.from_json(told).to_json()
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
+    return kept | ({"agentGroup": group} if group else {}) or None

@@ -1,0 +1,136 @@
+"""The types of Microsoft.StorageMover: movers, projects, endpoints, agents, agent groups, job definitions, runs."""
+
+from __future__ import annotations
+
+from wherry.control.services import presence
+from wherry.control.services.types import mover_rules as rules
+from wherry.control.services.types import mover_values as values
+from wherry.control.services.types.schema import DESCRIPTION, Field, ResourceType, Rules
+from wherry.model import ids
+
+PROVIDER = "Microsoft.StorageMover"
+API_VERSIONS = (
+    "2026-05-01", "2025-12-01", "2025-08-01", "2025-07-01", "2024-07-01", "2023-10-01", "2023-07-01-preview",
+    "2023-03-01", "2022-07-01-preview",
+)  # fmt: skip
+_MOVER = "storageMovers"
+
+MOVER = ResourceType(PROVIDER, (_MOVER,), (DESCRIPTION,), tracked=True, lower_type=True, slow_delete=True)
+
+PROJECT = ResourceType(PROVIDER, (_MOVER, "projects"), (DESCRIPTION,), lower_type=True, slow_delete=True)
+
+_STORAGE_ACCOUNT = Field(
+    "storageAccountResourceId", required=True, fixed=True, caseless=True, check=values.storage_account_id
+)
+
+ENDPOINT = ResourceType(
+    PROVIDER,
+    (_MOVER, "endpoints"),
+    (
+        Field("endpointType", required=True, fixed=True, choices=values.ENDPOINT_TYPES),
+        DESCRIPTION,
+        Field("endpointKind", fixed=True, choices=("Source", "Target")),
+    ),
+    lower_type=True,
+    identity=True,
+    variant_on="endpointType",
+    variants={
+        "LocalMount": (Field("path", required=True, fixed=True, longest=4096, check=values.absolute_path),),
+        "AzureStorageBlobContainer": (
+            _STORAGE_ACCOUNT,
+            Field("blobContainerName", required=True, fixed=True, check=values.container_name),
+        ),
+        "NfsMount": None,
+        "SmbMount": None,
+        "S3WithHMAC": None,
+        "AzureStorageSmbFileShare": None,
+        "AzureStorageNfsFileShare": None,
+        "AzureMultiCloudConnector": None,
+    },
+    rules=Rules(release=rules.release_endpoint),
+)
+
+_TIME = (
+    Field("hour", "integer", required=True, largest=24),
+    Field("minute", "integer", check=values.half_hour),
+)
+
+_RECURRENCE = (
+    Field("days", "list", required=True, longest=7, item=Field("day", choices=values.DAYS)),
+    Field("startTime", "object", required=True, fields=_TIME),
+    Field("endTime", "object", required=True, fields=_TIME),
+    Field("limitInMbps", "integer", required=True),
+)
+
+AGENT = ResourceType(
+    PROVIDER,
+    (_MOVER, "agents"),
+    (
+        DESCRIPTION,
+        Field("arcResourceId", required=True, fixed=True, caseless=True, check=values.machine_id),
+        Field("arcVmUuid", required=True, fixed=True, caseless=True, pattern=ids.GUID),
+        Field(
+            "uploadLimitSchedule",
+            "object",
+            fields=(
+                Field(
+                    "weeklyRecurrences",
+                    "list",
+                    longest=336,
+                    item=Field("recurrence", "object", fields=_RECURRENCE),
+                ),
+            ),
+            check=values.week,
+        ),
+    ),
+    name=ids.AGENT_NAME,
+    lower_type=True,
+    slow_delete=True,
+    rules=Rules(prepare=rules.prepare_agent, release=rules.release_agent, view=presence.view_agent),
+)
+
+AGENT_GROUP = ResourceType(
+    PROVIDER,
+    (_MOVER, "agentGroups"),
+    (DESCRIPTION, Field("agents", "list", required=True, longest=1000, item=Field("agent", longest=64))),
+    lower_type=True,
+    rules=Rules(prepare=rules.prepare_group, release=rules.release_group),
+)
+
+JOB_DEFINITION = ResourceType(
+    PROVIDER,
+    (_MOVER, "projects", "jobDefinitions"),
+    (
+        DESCRIPTION,
+        Field(
+            "jobType",
+            choices=("OnPremToCloud", "CloudToCloud", "OnPremToCloudAgentLess"),
+            default="OnPremToCloud",
+        ),
+        Field("copyMode", required=True, choices=("Additive", "Mirror")),
+        Field("sourceName", required=True, fixed=True, caseless=True),
+        Field("sourceSubpath", fixed=True, longest=4096, check=values.subpath),
+        Field("targetName", required=True, fixed=True, caseless=True),
+        Field("targetSubpath", fixed=True, longest=4096, check=values.subpath),
+        Field("agentName"),
+        Field(
+            "dataIntegrityValidation",
+            choices=("None", "SaveFileMD5", "SaveVerifyFileMD5"),
+            default="None",
+        ),
+        Field("preservePermissions", "boolean", default=True),
+        Field("schedule", "object", check=values.no_schedule),
+        Field("wherry", "object", check=values.job_options),
+    ),
+    lower_type=True,
+    rules=Rules(prepare=rules.prepare_job, release=rules.release_job, view=rules.view_job),
+)
+
+JOB_RUN = ResourceType(
+    PROVIDER,
+    (_MOVER, "projects", "jobDefinitions", "jobRuns"),
+    lower_type=True,
+    verbs=frozenset(),
+)
+
+TYPES = (MOVER, PROJECT, ENDPOINT, AGENT, AGENT_GROUP, JOB_DEFINITION, JOB_RUN)
