@@ -71,6 +71,9 @@ def change(
 ) -> None:
     """Set condition (a grant's new expiry) and description of an assignment; 404 when there is none."""
     _check_condition(condition)
+    row = get(conn, name)
+    if row is not None and condition:
+        _keep_an_owner(conn, row)
     changed = conn.execute(
         update(role_assignments)
         .where(role_assignments.c.name == name.lower())
@@ -113,14 +116,7 @@ def remove(conn: Connection, name: str) -> Row[Any] | None:
     row = get(conn, name)
     if row is None:
         return None
-    if row.role == OWNER.guid and row.scope_key == "":
-        owners = select(role_assignments.c.name).where(
-            role_assignments.c.role == OWNER.guid, role_assignments.c.scope_key == ""
-        )
-        if len(conn.execute(owners).all()) == 1:
-            raise ApiError(
-                400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment."
-            )
+    _keep_an_owner(conn, row)
     conn.execute(delete(role_assignments).where(role_assignments.c.name == name.lower()))
     return row
 
@@ -130,6 +126,29 @@ def remove_of_principal(conn: Connection, principal_id: str) -> int:
     return conn.execute(
         delete(role_assignments).where(role_assignments.c.principal_id == principal_id.lower())
     ).rowcount
+
+
+def remove_below(conn: Connection, scope: str) -> int:
+    """Remove what was assigned at `scope` and below it, when that is deleted; answers how many."""
+    key = ids.key(scope)
+    # "0" is the character behind "/".
+    below = (role_assignments.c.scope_key > key + "/") & (role_assignments.c.scope_key < key + "0")
+    return conn.execute(delete(role_assignments).where((role_assignments.c.scope_key == key) | below)).rowcount
+
+
+def _keep_an_owner(conn: Connection, row: Row[Any]) -> None:
+    """400 when `row` is the only assignment by which somebody living owns everything for good."""
+    if row.role != OWNER.guid or row.scope_key or row.condition:
+        return
+    others = (
+        select(role_assignments.c.name)
+        .join(principals, principals.c.oid == role_assignments.c.principal_id)
+        .where(role_assignments.c.role == OWNER.guid, role_assignments.c.scope_key == "")
+        .where(role_assignments.c.condition.is_(None), role_assignments.c.name != row.name)
+        .where(principals.c.enabled, principals.c.deleted_at.is_(None))
+    )
+    if conn.execute(others).first() is None:
+        raise ApiError(400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment.")
 
 
 def _check(
