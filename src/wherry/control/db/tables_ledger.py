@@ -33,9 +33,13 @@ run_work = Table(
     metadata,
     _of_run(primary=True),
     Column("group_key", String, comment="agent group that may work on the run; else runs.agent_key"),
+    Column("scope", String, nullable=False, comment="resource that grants for the target are made at"),
+    Column("account_key", String, comment="storage account of the target; none for a folder"),
     Column("served_at", Float, nullable=False, default=0.0, comment="last lease: runs take turns"),
     Column("progressed_at", Float, nullable=False, comment="last sign that something moved"),
-    Column("not_before_at", Float, nullable=False, default=0.0, comment="no lease before: waits for a policy"),
+    Column(
+        "not_before_at", Float, nullable=False, default=0.0, comment="no lease before: waits for a policy"
+    ),
     Column("since", BigInteger, comment="the run's start on the target's clock, ns"),
     Column("boot", String, comment="boot id of the machine that holds a local target"),
     Column("noted", String, comment="run code that the run will end with when its work is over"),
@@ -63,6 +67,7 @@ partitions = Table(
     Column("answer", JSON(none_as_null=True), comment="of the last commit, to be repeated"),
     Index("ix_partitions_open", "run", "open", "stage", "lease"),
     Index("ix_partitions_expires", "expires_at"),
+    Index("ix_partitions_holder", "holder", "expires_at"),
     sqlite_autoincrement=True,
 )
 
@@ -107,7 +112,7 @@ claims = Table(
     "claims",
     metadata,
     _of_run(primary=True),
-    Column("place", String, nullable=False, comment="container, or the agents whose folder it is"),
+    Column("place", String, primary_key=True, comment="a container, or the agent whose folder it is"),
     Column("prefix", LargeBinary, nullable=False, comment="path below the place"),
     Index("ix_claims_place", "place"),
 )
@@ -126,7 +131,9 @@ agent_presence = Table(
     metadata,
     Column("oid", ForeignKey("principals.oid"), primary_key=True),
     Column("agent_key", String, nullable=False, unique=True),
+    Column("facts", JSON, nullable=False, default=dict, comment="what heartbeats tell, in the API's words"),
     Column("seen_at", Float, nullable=False),
+    Column("offline_at", Float, nullable=False, comment="Offline when nothing is heard until then"),
     Column("waiting_until_at", Float, nullable=False, default=0.0, comment="asks for work until then"),
 )
 
@@ -172,7 +179,7 @@ sas_policies = Table(
     metadata,
     Column("id", String, primary_key=True, comment="name of the stored access policy, never used again"),
     Column("run", String, nullable=False, unique=True),
-    Column("container_key", String, nullable=False, comment="resource key of the container"),
+    Column("account_key", String, nullable=False, comment="storage account, whose key is in the vault"),
     Column("endpoint", String, nullable=False, comment="URL of the account"),
     Column("account", String, nullable=False),
     Column("container", String, nullable=False),
@@ -188,7 +195,7 @@ sas_policies = Table(
 container_locks = Table(
     "container_locks",
     metadata,
-    Column("container_key", String, primary_key=True),
+    Column("url", String, primary_key=True, comment="of the container, in lower case"),
     Column("owner", String, nullable=False),
     Column("expires_at", Float, nullable=False),
 )

@@ -1,0 +1,69 @@
+"""The run log: rows that tell people what happened to a run, written by the service and by agents."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from wherry.control.db.tables_ledger import run_events
+from wherry.control.db.tables_runs import runs
+from wherry.model.outcomes import iso_time
+
+Level = Literal["Informational", "Warning", "Error"]
+LEVELS: tuple[Level, ...] = ("Informational", "Warning", "Error")
+
+MESSAGE_LIMIT = 4000
+
+
+def tell(
+    conn: Connection, run: str, message: str, now: float, *, level: Level = "Informational", code: str = "",
+    source: str = "",
+) -> None:  # fmt: skip
+    """Put a row at the end of a run's log."""
+    conn.execute(
+        insert(run_events).values(
+            run=run, at=now, level=level, code=code, message=message[:MESSAGE_LIMIT], source=source
+        )
+    )
+
+
+def warn(conn: Connection, run: str, code: str, message: str, now: float) -> None:
+    """A warning in the log and, once, on the run itself."""
+    tell(conn, run, message, now, level="Warning", code=code)
+    known = conn.execute(select(runs.c.warnings).where(runs.c.id == run)).scalar_one()
+    warning = {"code": code, "message": message}
+    if warning not in known:
+        conn.execute(update(runs).where(runs.c.id == run).values(warnings=[*known, warning]))
+
+
+def page(
+    conn: Connection, run: str, *, level: str | None, code: str | None, after: int, limit: int
+) -> list[tuple[int, dict[str, Any]]]:
+    """Rows from behind number `after`, each with its number; `level` is the lowest that is shown."""
+    query = select(run_events).where(run_events.c.run == run, run_events.c.id > after)
+    if level is not None:
+        query = query.where(run_events.c.level.in_(LEVELS[LEVELS.index(_level(level)) :]))
+    if code is not None:
+        query = query.where(run_events.c.code == code)
+    rows = conn.execute(query.order_by(run_events.c.id).limit(limit))
+    return [(row.id, _document(row._mapping)) for row in rows]  # noqa: SLF001 - a documented attribute
+
+
+def known_level(text: str) -> bool:
+    """Whether `text` names a level, in any casing."""
+    return text.lower() in {one.lower() for one in LEVELS}
+
+
+def _level(text: str) -> Level:
+    return next(one for one in LEVELS if one.lower() == text.lower())
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    shown = {
+        "timeGenerated": iso_time(row["at"]),
+        "level": row["level"],
+        "statusCode": row["code"] or "AZSM0000",
+        "message": row["message"],
+    }
+    return shown | ({"agentName": row["source"]} if row["source"] else {})

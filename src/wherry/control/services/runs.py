@@ -1,0 +1,242 @@
+"""Starting and stopping jobs.
+
+A start is one transaction: who works, from where to where, whether somebody else writes there, and whether whoever asks
+may let the agent in at the exact target.  What the run needs later is frozen into it: the job and its endpoints may
+change or vanish while it goes on.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from wherry.control import wakeups
+from wherry.control.caller import Caller
+from wherry.control.db.tables_ledger import run_work
+from wherry.control.db.tables_runs import runs as runs_table
+from wherry.control.services import (
+    claims,
+    consents,
+    grants,
+    partition_rows,
+    presence,
+    resource_store,
+    run_end,
+    run_log,
+    run_state,
+    run_view,
+)
+from wherry.control.services.resource_store import Json, Resource
+from wherry.model import ids, names
+from wherry.model import run as life
+from wherry.model.errors import ApiError, RunError, UsageError
+from wherry.model.ledger import Part, Phase, Span
+from wherry.model.options import JobOptions
+from wherry.model.run import Event, RunStatus, ScanStatus
+from wherry.model.wire import Place
+
+JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
+_ENDPOINT = "microsoft.storagemover/storagemovers/endpoints"
+_CONTAINERS = "blobServices/default/containers"
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """An endpoint of a job with its place; `scope` is where rights on it are given."""
+
+    endpoint: Resource
+    place: Place
+    scope: str
+    account_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    """Who may work on a run: the key and the name of an agent or of a group, and the identities there are."""
+
+    key: str
+    name: str
+    grouped: bool
+    members: tuple[str, ...]
+    oids: tuple[str, ...]
+
+
+def start(conn: Connection, caller: Caller, job_key: str) -> str:
+    """Start a run of a job; answers the id of the run.
+
+    409 `JobAlreadyRunning` or with the `AZSM` code of what is in the way, 400 for a job that cannot run as it is, 403
+    when the caller may not let the agent into the target.
+    """
+    job = _job(conn, job_key)
+    going = run_view.active_run(conn, job_key=job.key)
+    if going is not None:
+        raise ApiError(
+            409, "JobAlreadyRunning", f"The job run '{going}' has not ended. Stop it, or wait for its end."
+        )
+    mover = job.id.partition("/projects/")[0]
+    workers = _workers(conn, job, mover)
+    source = _side(conn, job, mover, "source")
+    target = _side(conn, job, mover, "target")
+    _refuse_containment(source.place, target.place)
+    run = str(uuid.uuid4())
+    resource_id = _write(conn, caller, job, run, workers, source, target)
+    _claim(conn, run, target.place, workers)
+    _consent(conn, caller, job, run, workers, target)
+    partition_rows.add(conn, run, [Part(Phase.COPY, Span())])
+    run_log.tell(conn, run, f"Started by {caller.name}.", caller.now)
+    wakeups.stir(conn)
+    return resource_id
+
+
+def stop(conn: Connection, caller: Caller, job_key: str) -> str:
+    """Stop the run of a job; answers the id of the run.  409 `JobNotRunning` when none is going; twice is as once."""
+    job = _job(conn, job_key)
+    going = run_view.active_run(conn, job_key=job.key)
+    found = run_view.get_run(conn, going) if going else None
+    run = run_state.load(conn, found.id) if found else None
+    if run is None or run.ended:
+        raise ApiError(409, "JobNotRunning", f"No run of the job definition '{job.name}' is going on.")
+    if run.stopping:
+        return run.resource_id
+    run_log.tell(conn, run.id, f"{caller.name} asked to stop.", caller.now, level="Warning", code="AZSM1045")
+    if partition_rows.live(conn, run.id, caller.now):
+        run_state.change(conn, run.id, caller.now, status=str(life.move(run.status, Event.STOP)))
+    else:
+        run_end.finish(conn, run, run_end.CANCELED, caller.now)
+    wakeups.stir(conn)
+    return run.resource_id
+
+
+def refusal(trouble: RunError) -> ApiError:
+    """A code of the error table as an answer of the API."""
+    return ApiError(409, trouble.code, f"{trouble} {trouble.remedy}")
+
+
+def _job(conn: Connection, job_key: str) -> Resource:
+    job = resource_store.find(conn, job_key, JOB)
+    if job is None:
+        raise ApiError(404, "ResourceNotFound", f"The job definition '{job_key}' was not found.")
+    return job
+
+
+def _workers(conn: Connection, job: Resource, mover: str) -> _Workers:
+    group = (job.properties.get("wherry") or {}).get("agentGroup")
+    name = group or job.properties.get("agentName")
+    if not name:
+        raise ApiError(
+            400,
+            "AgentRequired",
+            f"The job definition '{job.name}' names no agent: set agentName, or wherry.agentGroup.",
+            "properties.agentName",
+        )
+    key = ids.key(f"{mover}/{'agentGroups' if group else 'agents'}/{name}")
+    if resource_store.find(conn, key) is None:
+        what = "agent group" if group else "agent"
+        raise ApiError(
+            400, "AgentNotFound", f"There is no {what} '{name}' in this mover.", "properties.agentName"
+        )
+    members = presence.members(conn, key, bool(group))
+    oids = tuple(oid for member in members if (oid := presence.oid_of(conn, member)) is not None)
+    if not oids:
+        who = f"No agent of the group '{name}' is" if group else f"The agent '{name}' is not"
+        raise ApiError(
+            409, "AgentNotRegistered", f"{who} registered: register it on its machine, then start again."
+        )
+    return _Workers(key, str(name), bool(group), tuple(members), oids)
+
+
+def _side(conn: Connection, job: Resource, mover: str, side: str) -> _Side:
+    name = job.properties[f"{side}Name"]
+    endpoint = resource_store.find(conn, f"{mover}/endpoints/{name}", _ENDPOINT)
+    if endpoint is None:
+        raise ApiError(
+            400, "EndpointNotFound", f"There is no endpoint '{name}' in this mover.", f"properties.{side}Name"
+        )
+    try:
+        subpath = names.clean_subpath(job.properties.get(f"{side}Subpath") or "")
+    except UsageError as refused:
+        raise ApiError(400, "InvalidSubpath", str(refused), f"properties.{side}Subpath") from refused
+    told = endpoint.properties
+    if told["endpointType"] == claims.LOCAL:
+        return _Side(endpoint, Place(claims.LOCAL, told["path"], subpath), endpoint.id)
+    account = resource_store.find(conn, told["storageAccountResourceId"])
+    if account is None:
+        message = f"The storage account '{told['storageAccountResourceId']}' of endpoint '{name}' is not registered."
+        raise ApiError(400, "StorageAccountNotFound", message, f"properties.{side}Name")
+    container = told["blobContainerName"]
+    url = f"{account.properties['wherry']['blobEndpoint']}/{container}"
+    place = Place(told["endpointType"], url, subpath)
+    return _Side(endpoint, place, f"{account.id}/{_CONTAINERS}/{container}", account.key)
+
+
+def _refuse_containment(source: Place, target: Place) -> None:
+    if source.kind != target.kind:
+        return
+    same_store = source.kind == claims.LOCAL or source.location.lower() == target.location.lower()
+    if same_store and claims.overlap(claims.path_of(source), claims.path_of(target)):
+        raise refusal(RunError("AZSM1033"))
+
+
+def _claim(conn: Connection, run: str, target: Place, workers: _Workers) -> None:
+    try:
+        claims.make(conn, run, target, workers.members)
+    except RunError as busy:
+        raise refusal(busy) from busy
+
+
+def _consent(
+    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, target: _Side
+) -> None:
+    """Write down who lets the agents into the target; nothing when all of them may enter already."""
+    role = grants.role_for(job.properties["copyMode"] == "Mirror")
+    if all(grants.suffices_without_us(conn, oid, role, target.scope, caller.now) for oid in workers.oids):
+        return
+    caller.authorize(conn, consents.ASSIGN, target.scope)
+    consents.record(
+        conn, run=run, job_key=job.key, scope=target.scope, role=role.guid, agents=workers.key,
+        author=caller.principal.oid, now=caller.now,
+    )  # fmt: skip
+
+
+def _options(job: Resource) -> JobOptions:
+    told: Json = dict(job.properties.get("wherry") or {})
+    told.pop("agentGroup", None)
+    told["mode"] = job.properties["copyMode"]
+    if job.properties.get("dataIntegrityValidation") == "SaveVerifyFileMD5":
+        told.setdefault("verify", "readback")
+    try:
+        return JobOptions.from_json(told)
+    except UsageError as refused:
+        raise ApiError(400, "InvalidProperty", str(refused), "properties.wherry") from refused
+
+
+def _write(
+    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, source: _Side, target: _Side
+) -> str:
+    resource_id = f"{job.id}/jobRuns/{run}"
+    values: Mapping[str, Any] = {
+        "id": run, "key": ids.key(resource_id), "resource_id": resource_id, "job_key": job.key, "name": run,
+        "mover_key": ids.key(job.id.partition("/projects/")[0]),
+        "agent_name": None if workers.grouped else workers.name,
+        "agent_key": None if workers.grouped else workers.key,
+        "status": str(RunStatus.QUEUED), "scan_status": str(ScanStatus.NOT_STARTED), "trigger": "Manual",
+        "options": _options(job).to_json(), "source": source.place.to_json(), "target": target.place.to_json(),
+        "source_name": source.endpoint.name, "target_name": target.endpoint.name,
+        "source_id": source.endpoint.id, "target_id": target.endpoint.id,
+        "job_properties": job.properties | job.state | {"latestJobRunName": run, "latestJobRunResourceId": resource_id},
+        "source_properties": source.endpoint.properties, "target_properties": target.endpoint.properties,
+        "created_at": caller.now, "created_by": caller.name, "created_by_type": caller.kind,
+        "updated_at": caller.now, "counters": {}, "warnings": [],
+    }  # fmt: skip
+    conn.execute(insert(runs_table).values(values))
+    conn.execute(
+        insert(run_work).values(
+            run=run, group_key=workers.key if workers.grouped else None, scope=target.scope,
+            account_key=target.account_key, progressed_at=caller.now,
+        )
+    )  # fmt: skip
+    return resource_id
