@@ -19,6 +19,7 @@ Promises that `tests/conformance` holds every adapter to:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -28,6 +29,8 @@ from wherry.model.errors import Changed
 from wherry.model.plan import Holds
 
 Fence = Callable[[], None]
+
+_MIB = 1024 * 1024
 
 
 def no_fence() -> None:
@@ -185,6 +188,23 @@ class TakesParts(Protocol):
 
     def publish(self, path: bytes, parts: Iterable[str], like: Entry, expect: Entry | None) -> None:
         """Make the file of these parts, in this order, with the metadata of `like`."""
+
+
+def part_size(size: int, traits: Traits) -> int:
+    """The size of all parts but the last: that of the store, grown by whole MiB where that makes too many."""
+    needed = -(-size // traits.max_parts)
+    return traits.part_size if needed <= traits.part_size else -(-needed // _MIB) * _MIB
+
+
+def part_ids(path: bytes, entry: Entry, size: int) -> list[str]:
+    """The ids of the parts of this version of the file, in their order, all of one length.
+
+    Whoever takes over a half-sent file computes the same ids, finds what is there and sends the rest; parts of
+    another version never match.  The number of the device is left out, another agent has another one.
+    """
+    version = f"{entry.size} {entry.modified} {entry.changed} {entry.inode} {entry.etag} {size} "
+    stem = hashlib.sha256(version.encode() + path).hexdigest()[:24]
+    return [f"{stem}-{index:06d}" for index in range(max(1, -(-entry.size // size)))]
 
 
 @runtime_checkable

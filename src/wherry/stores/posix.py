@@ -218,6 +218,8 @@ class PosixStore:
             present = self._expect(path, expect)
             if present is None:
                 raise NotFound(f"{names.escape(path)}: no such item")
+            if expect is None:
+                raise Conflict(f"{names.escape(path)}: something is there")
             self._fence()
             self._target = True
             if present.kind is Kind.LINK:

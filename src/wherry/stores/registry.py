@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wherry.model.errors import UsageError
+from wherry.stores.blob.store import BlobStore
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Fence, Store, StoreSpec, no_fence
 from wherry.stores.posix import PosixStore
@@ -12,6 +13,8 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     """The store, opened at its root.  Raises `UsageError` for what is unknown, else what `probe` raises."""
     if spec.kind == "posix":
         return PosixStore(spec, fence)
+    if spec.kind == "blob":
+        return BlobStore(spec, fence)
     if spec.kind == "memory":
         return MemoryStore(spec.location, fence=fence)
     raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory and posix.")

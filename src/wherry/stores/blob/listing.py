@@ -1,0 +1,105 @@
+"""A page of a listing, and a block list, out of the service's XML.
+
+Document types and entities are refused: they are never there, and they are how XML attacks its reader.
+Called by `requests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from wherry.model.errors import StoreError
+
+
+class Blob(NamedTuple):
+    """One blob of a page; `name` is whole, keys of `metadata` are in lower case."""
+
+    name: bytes
+    size: int
+    last_modified: str
+    etag: str
+    metadata: dict[str, str]
+
+
+class Page(NamedTuple):
+    """Some blobs and prefixes, and what to ask for to get the next ones ('' at the end)."""
+
+    blobs: list[Blob]
+    prefixes: list[bytes]
+    marker: str
+
+
+class _Hostile(Exception):
+    pass
+
+
+def parse(document: bytes | memoryview) -> Element:
+    """The root element.  Raises `StoreError` for what is not plain XML."""
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = _refuse
+    parser.EntityDeclHandler = _refuse
+    try:
+        parser.Parse(bytes(document), True)
+    except (expat.ExpatError, _Hostile) as error:
+        raise StoreError("the service's XML is malformed") from error
+    root: Element = builder.close()
+    return root
+
+
+def _refuse(*_: object) -> None:
+    raise _Hostile
+
+
+def page(document: bytes | memoryview) -> Page:
+    """The page that a List Blobs answer holds."""
+    root = parse(document)
+    blobs: list[Blob] = []
+    prefixes: list[bytes] = []
+    for element in root.iterfind("./Blobs/*"):
+        name = _name(element.find("Name"))
+        if element.tag == "BlobPrefix":
+            prefixes.append(name)
+        elif element.tag == "Blob":
+            blobs.append(_blob(name, element))
+    return Page(blobs, prefixes, root.findtext("NextMarker") or "")
+
+
+def _blob(name: bytes, element: Element) -> Blob:
+    properties = element.find("Properties")
+    if properties is None:
+        raise StoreError("the service's listing lacks properties")
+    length = properties.findtext("Content-Length") or "0"
+    if not length.isdecimal():
+        raise StoreError("the service's listing has a blob of no size")
+    return Blob(
+        name,
+        int(length),
+        properties.findtext("Last-Modified") or "",
+        properties.findtext("Etag") or "",
+        {pair.tag.lower(): pair.text or "" for pair in element.iterfind("Metadata/*")},
+    )
+
+
+def _name(element: Element | None) -> bytes:
+    if element is None or element.text is None:
+        raise StoreError("the service's listing has an item without a name")
+    text = element.text.encode()
+    # For what XML cannot hold.
+    return unquote_to_bytes(text) if element.get("Encoded", "").lower() == "true" else text
+
+
+def uncommitted(document: bytes | memoryview) -> Iterator[tuple[str, int]]:
+    """Id and size of each uncommitted block of a Get Block List answer."""
+    for block in parse(document).iterfind("./UncommittedBlocks/Block"):
+        size = block.findtext("Size") or ""
+        if size.isdecimal():
+            yield block.findtext("Name") or "", int(size)

@@ -1,0 +1,89 @@
+"""How often and how long a request is tried, and what is done when its outcome is unknown.
+
+Waits are drawn at random up to a bound that doubles; a server that names a time is obeyed.  A request that
+changes something and whose answer was lost may have been carried out: before it is sent again, `settle` looks.
+Called by `requests` for every call.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from wherry.model.errors import Corrupt, Unavailable
+from wherry.stores.blob.wire import Answer, Lost, Unreached
+
+AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+# What a request gets that was carried out before and is sent again.
+_TOO_LATE = frozenset({404, 409, 412})
+_LONGEST_RETRY_AFTER = 60.0
+_DAMAGED_ATTEMPTS = 3
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Limits in attempts and seconds; `sleep` and `draw` (a number in 0..1) for the tests."""
+
+    attempts: int = 8
+    seconds: float = 120.0
+    first_wait: float = 0.25
+    longest_wait: float = 16.0
+    sleep: Callable[[float], None] = time.sleep
+    draw: Callable[[], float] = random.random
+
+    def persist(
+        self, send: Callable[[], Answer], settle: Callable[[], _T | None] | None = None
+    ) -> Answer | _T:
+        """Send until there is an answer that counts; or what `settle` found, when an answer was lost.
+
+        Raises `Unavailable` when there is none within the limits, `Corrupt` when the bytes never arrive whole.
+        """
+        started = time.monotonic()
+        doubtful = False
+        for attempt in range(self.attempts):
+            asked_for = 0.0
+            try:
+                answer = send()
+                if answer.status not in AGAIN and not _is_damaged(answer):
+                    if doubtful and settle and answer.status in _TOO_LATE and (found := settle()) is not None:
+                        return found
+                    return answer
+                reason = f"the service answers {answer.status} {answer.headers.get('x-ms-error-code', '')}"
+                asked_for = _retry_after(answer)
+                doubtful = doubtful or answer.status >= 500
+                if _is_damaged(answer) and attempt >= _DAMAGED_ATTEMPTS - 1:
+                    raise Corrupt("the service received other bytes than were sent")
+            except Unreached as error:
+                reason = str(error)
+            except Lost as error:
+                reason = str(error)
+                doubtful = True
+            if doubtful and settle and (found := settle()) is not None:
+                return found
+            wait = max(asked_for, self.draw() * min(self.longest_wait, self.first_wait * 2**attempt))
+            last = attempt == self.attempts - 1 or time.monotonic() - started + wait > self.seconds
+            if last:
+                break
+            self.sleep(wait)
+        raise Unavailable(f"{reason.strip()}, after {attempt + 1} attempts", asked_for or None)
+
+
+def _is_damaged(answer: Answer) -> bool:
+    """Whether the service found other bytes than were sent: they were damaged on the way."""
+    return answer.status == 400 and answer.headers.get("x-ms-error-code", "") in (
+        "Md5Mismatch",
+        "Crc64Mismatch",
+    )
+
+
+def _retry_after(answer: Answer) -> float:
+    try:
+        seconds = float(answer.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)

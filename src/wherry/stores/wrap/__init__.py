@@ -1,0 +1,5 @@
+"""Stores around stores: each keeps the port and adds one thing to whatever lies inside.
+
+`fault` breaks calls by a script and records them, for tests.  Pacing, accounting and retries for adapters that do
+not bring their own will live here.
+"""
