@@ -21,7 +21,16 @@ from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
 from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
-from wherry.model.wire import Grant, Progress, Renewal, Sighting, item_from_json, pack, token_to_json
+from wherry.model.wire import (
+    HEARTBEAT_SECONDS,
+    Grant,
+    Progress,
+    Renewal,
+    Sighting,
+    item_from_json,
+    pack,
+    token_to_json,
+)
 
 _BASE = "/agent/v1"
 _LEASE_LOST = "AZSM1023"
@@ -49,16 +58,15 @@ class AgentProtocol:
     def close(self) -> None:
         self._door.close()
 
-    def heartbeat(self, facts: Json) -> float:
+    def heartbeat(self, facts: Json, line: Interruptible | None = None) -> float:
         """Say that the agent is there; the seconds until the next time."""
-        return float(self._once("POST", "/heartbeat", facts).get("interval", 30.0))
+        found = self._once("POST", "/heartbeat", facts, **_over(line))
+        return float(found.get("interval", HEARTBEAT_SECONDS))
 
-    def take(self, wait: float, poll: Interruptible | None = None) -> Grant | None:
-        """A lease, waiting up to `wait` seconds for one; `poll.interrupt()` ends the waiting from another thread."""
-        options: dict[str, Any] = {"timeout": httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)}
-        if poll is not None:
-            options |= {"http": poll.http, "extensions": poll.extensions}
-        found = self._once("POST", "/leases", {"wait": wait}, **options)
+    def take(self, wait: float, line: Interruptible | None = None) -> Grant | None:
+        """A lease, waiting up to `wait` seconds for one; `line.interrupt()` ends the waiting from another thread."""
+        timeout = httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)
+        found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **_over(line))
         return Grant.from_json(found) if found else None
 
     def unregister(self) -> None:
@@ -156,6 +164,10 @@ class LeasedLedger:
 
     def _rest(self, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, self._remaining())))
+
+
+def _over(line: Interruptible | None) -> dict[str, Any]:
+    return {} if line is None else {"http": line.http, "extensions": line.extensions}
 
 
 def lease_header(token: Token) -> dict[str, str]:

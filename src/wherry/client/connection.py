@@ -1,13 +1,14 @@
 """One way to open connections: TLS that trusts one certificate authority, time limits, errors that people can read.
 
 Everything that a client sends goes through a `Connection`.  It follows no redirect and never leaves the origin that
-it was made for, whatever host an answer names, so that no token reaches another one.  Called by `rest`, `login` and `proven`.
+it was made for, whatever host an answer names, so that no token reaches another one.  Called by the other modules here.
 """
 
 from __future__ import annotations
 
 import email.utils
 import random
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ Json = dict[str, Any]
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LONGEST_WAIT = 60.0
+
+# What Entra's shape puts around the sentence that tells what is wrong.
+_ENTRA = re.compile(r"^AADSTS\d+: | Trace ID: .*$", re.DOTALL)
 
 
 class Unreachable(WherryError):
@@ -135,7 +139,7 @@ def error_of(answer: httpx.Response) -> ApiError:
         code, message = str(error.get("code") or code), str(error.get("message") or "")
         target = error.get("target")
     elif isinstance(error, str):
-        code, message = error, str(body.get("error_description") or "")
+        code, message = error, _ENTRA.sub("", str(body.get("error_description") or ""))
     if not message:
         message = f"The control plane answered {answer.status_code} {answer.reason_phrase}."
     request_id = answer.headers.get("x-ms-request-id")

@@ -1,4 +1,4 @@
-"""The client's half of the device authorization grant (RFC 8628), for people (`login`) and for agents (`agent.register`).
+"""The client's half of the device authorization grant (RFC 8628): for people (`login`), for agents (`agent.register`).
 
 One code is asked for, shown, and redeemed by polling.  `proofs` adds what binds the code to a key (DPoP); a
 person's sign-in has none.  Each way in which it can end badly is a `SignInFailed` that says what to do.

@@ -1,7 +1,7 @@
-"""A long poll that another thread can end.
+"""Requests that another thread can end: long polls, heartbeats.
 
-A blocked read only wakes when its socket is shut down.  Each poll goes over a connection of its own, whose socket is
-noted as soon as it exists.  Called by the agent's daemon, so that it stops at once when it is told to.
+A blocked read only wakes when its socket is shut down.  Each request goes over a connection of its own, whose
+socket is noted as soon as it exists.  Called by the agent's daemon, so that it stops at once when it is told to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SOCKET_MADE = ("connection.connect_tcp.complete", "connection.start_tls.complet
 
 
 class Interruptible:
-    """Connections for the polls of one thread.  After `interrupt` every poll ends with `httpx.TransportError`."""
+    """Connections for the requests of one thread; once interrupted, all end with `httpx.TransportError`."""
 
     def __init__(self, ca_file: Path) -> None:
         self.http = httpx.Client(
@@ -39,7 +39,7 @@ class Interruptible:
         return {"trace": self._trace}
 
     def interrupt(self) -> None:
-        """End the poll that is going on, and all later ones."""
+        """End the request that is going on, and all later ones."""
         with self._lock:
             self._interrupted = True
             self._shut()

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from wherry.client import device_code
+from wherry.client import device_code, kept_file
 from wherry.client.connection import Connection, Json, error_of, json_of, unreachable
 from wherry.client.device_code import DeviceCode, Endpoints, SignInFailed
 from wherry.client.profile import Profile, config_directory
@@ -149,7 +148,7 @@ class SignIn:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept_file.private_folder(self._directory)
         lock = os.open(self._directory / "sign-ins.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -172,13 +171,8 @@ def _read(file: Path) -> dict[str, Account]:
 
 
 def _write(file: Path, accounts: dict[str, Account]) -> None:
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     text = json.dumps({key: asdict(account) for key, account in accounts.items()}, indent=2)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.write(text + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    beside.rename(file)
+    kept_file.replace(file, text.encode() + b"\n")
 
 
 def _name(token: str) -> str:

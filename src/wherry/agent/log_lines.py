@@ -1,0 +1,48 @@
+"""The agent's own log: one JSON object a line on standard error, with time, level, event and message.
+
+Names of files and secrets have no place in it: what happened to items is in the copy log.  `configure` is called
+once a process, by the daemon; everything else uses `tell`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_log = logging.getLogger("wherry.agent")
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Send everything that this process logs to `stream` as JSON lines."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Their lines tell every request and nothing else.
+    for noisy in ("httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def tell(level: int, event: str, message: str, **fields: Any) -> None:
+    """Write a line; `event` is a word for programs, `message` a sentence for people."""
+    _log.log(level, "%s", message, extra={"event": event, "fields": fields})

@@ -1,0 +1,223 @@
+"""Registration: from a key that nobody knows to an agent that a person has vouched for.
+
+`register` is a generator of steps; whoever calls it shows them (command line, shell).  Until the last step nothing
+exists at the control plane but a pending code, and an agent is registered here exactly when it is there: the last
+step cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import httpx
+
+from wherry import __version__
+from wherry.agent import facts
+from wherry.agent.state import AgentState, Registration
+from wherry.client import device_code, pinning
+from wherry.client.connection import Connection, Json, error_of, json_of, pause, retry_after, unreachable
+from wherry.client.device_code import DeviceCode, Endpoints
+from wherry.client.profile import https_url
+from wherry.client.proven import KeyProofs, refusal
+from wherry.model import ids
+from wherry.model.errors import ApiError, UsageError
+from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest
+
+SCOPE = "https://management.azure.com/agent.register"
+_TENANT = "organizations"
+_ATTEMPTS = 6
+
+StepName = Literal["trust", "connect", "key", "code", "approved", "registered", "unregistered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is done; `code` is to be shown to a person in the step of that name."""
+
+    name: StepName
+    text: str
+    code: DeviceCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asks for.  Without `url` and certificate, the control plane that is trusted already is meant."""
+
+    subscription: str
+    group: str
+    mover: str
+    agent: str
+    url: str | None = None
+    ca_file: Path | None = None
+    ca_fingerprint: str | None = None
+
+    def request(self) -> EnrolmentRequest:
+        """What the consent is about; `UsageError` for names that cannot be."""
+        for value, pattern, what in (
+            (self.subscription, ids.GUID, "subscription ID"),
+            (self.group, ids.GROUP_NAME, "resource group name"),
+            (self.mover, ids.NAME, "storage mover name"),
+            (self.agent, ids.AGENT_NAME, "agent name"),
+        ):
+            if not pattern.match(value):
+                raise UsageError(f"'{value}' is not a valid {what}.")
+        mover = ids.mover_id(self.subscription, self.group, self.mover)
+        return EnrolmentRequest(mover, self.agent, facts.host_name(), __version__)
+
+
+def register(
+    state: AgentState, wanted: Wanted, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Step]:
+    """Register this agent, step by step.
+
+    Raises `UsageError` (asked for wrongly, registered already), `WrongFingerprint`, `Unreachable`, `SignInFailed`
+    (expired, denied) and `ApiError` (unknown mover, name taken, not allowed); afterwards nothing is half made.
+    """
+    request = wanted.request()
+    with state.alone("register"):
+        known = state.registration()
+        if known is not None:
+            raise UsageError(
+                f"This agent is already registered as {known.agent_id}. Unregister it first to register it anew."
+            )
+        yield trust(state, wanted.url, wanted.ca_file, wanted.ca_fingerprint)
+        url = str(state.server)
+        with Connection(url, state.ca_file) as connection:
+            endpoints = Endpoints.discover(connection, _TENANT)
+            yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
+            proofs = KeyProofs(state.key())
+            yield Step("key", "The agent's key is ready. It never leaves this machine.")
+            form = {
+                "client_id": AGENT_CLIENT_ID,
+                "scope": SCOPE,
+                "authorization_details": json.dumps([request.details()]),
+            }
+            code = device_code.request(connection, endpoints, form, proofs)
+            yield Step("code", _instruction(code, request), code)
+            answer = device_code.redeem(connection, endpoints, code, AGENT_CLIENT_ID, proofs, sleep)
+            yield Step("approved", "The request was approved.")
+            with _uninterrupted():
+                made = _put(
+                    connection, proofs, str(answer.get("access_token", "")), _body(state, url, request)
+                )
+                registration = _registration(url, request, made)
+                state.keep_registration(registration)
+            yield Step("registered", f"Registered as {registration.agent_id}.")
+
+
+def trust(
+    state: AgentState, url: str | None, ca_file: Path | None = None, ca_fingerprint: str | None = None
+) -> Step:
+    """Pin the control plane at `url` by a file or a fingerprint; with neither, keep the one that is pinned."""
+    if ca_file is None and ca_fingerprint is None:
+        known = state.server
+        if known is not None and (url is None or https_url(url, "The URL") == known):
+            return Step("trust", f"{known} was trusted before.")
+        raise UsageError(
+            "Give the control plane's URL and its certificate authority: a file, or the SHA-256 fingerprint."
+        )
+    if url is None:
+        raise UsageError("Give the control plane's URL together with its certificate authority.")
+    url = https_url(url, "The URL")
+    if ca_file is not None:
+        certificate = pinning.certificate_from_file(ca_file)
+        how = f"as signed by the authority in {ca_file}"
+    else:
+        certificate = pinning.fetch_certificate(url, ca_fingerprint or "")
+        how = "because the fingerprint of its authority is the given one"
+    state.trust_server(url, certificate)
+    return Step("trust", f"{url} is trusted, {how}.")
+
+
+def _instruction(code: DeviceCode, request: EnrolmentRequest) -> str:
+    number = f" Choose the number {code.match} there." if code.match else ""
+    minutes = int(code.lifetime // 60)
+    return (
+        f"On any machine with a browser open {code.url}, sign in and enter the code {code.user_code}.{number} "
+        f"It asks to register the agent {request.agent_name} and is good for {minutes} minutes."
+    )
+
+
+def _body(state: AgentState, url: str, request: EnrolmentRequest) -> dict[str, Any]:
+    told = {"mover": request.mover, "agent": request.agent_name, "key": state.key().public.jwk()}
+    return {**told, **facts.registration(url, state)}
+
+
+def _put(connection: Connection, proofs: KeyProofs, token: str, body: dict[str, Any]) -> Json:
+    """Register.  The same token and key get the same answer again, so a lost one is asked for again."""
+    url = connection.absolute("/agent/v1/registration")
+    for attempt in range(1, _ATTEMPTS + 1):
+        headers = dict(proofs.headers("PUT", url, token))
+        try:
+            answer = connection.send("PUT", url, json=body, headers=headers)
+        except httpx.TransportError as trouble:
+            if attempt == _ATTEMPTS:
+                raise unreachable(connection.url, trouble) from trouble
+            time.sleep(pause(attempt))
+            continue
+        if answer.status_code < 400:
+            return json_of(answer)
+        if proofs.note(answer):
+            continue
+        if answer.status_code not in (429, 500, 502, 503, 504) or attempt == _ATTEMPTS:
+            break
+        time.sleep(retry_after(answer, attempt))
+    if answer.status_code == 401:
+        raise ApiError(
+            401, refusal(answer), "The control plane does not accept the approval any more. Start again."
+        )
+    raise error_of(answer)
+
+
+def _registration(url: str, request: EnrolmentRequest, made: Json) -> Registration:
+    try:
+        return Registration(
+            url=url,
+            mover=request.mover,
+            agent=request.agent_name,
+            agent_id=str(made["agentId"]),
+            machine_id=str(made["machineId"]),
+            principal_id=str(made["principalId"]),
+            client_id=str(made["clientId"]),
+            tenant_id=str(made["tenantId"]),
+            token_endpoint=str(made["tokenEndpoint"]),
+            issuer=str(made["issuer"]),
+            heartbeat_seconds=float(made["heartbeatSeconds"]),
+        )
+    except (KeyError, ValueError, TypeError) as broken:
+        raise ApiError(
+            502,
+            "InvalidAnswer",
+            "The answer to the registration is malformed. Delete the agent, start again.",
+        ) from broken
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the end; it then counts only if what was done has failed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except BaseException:
+        if pressed:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
