@@ -88,7 +88,10 @@ def _folder(path: Path, option: str) -> str:
 
 def _whole(place: Place, side: Side) -> bytes:
     """The folder that a place means; `RunError` for a path that tries to climb."""
-    location = os.fsencode(place.location)
+    try:
+        location = os.fsencode(place.location)
+    except UnicodeEncodeError as broken:
+        raise RunError(_INVALID[side], "The path is not text.") from broken
     parts = [*location.split(b"/"), *place.subpath.split(b"/")]
     if not location.startswith(b"/") or place.subpath.startswith(b"/") or b".." in parts:
         raise RunError(_INVALID[side], f"{escape(location)} with {escape(place.subpath)} is no whole path.")
