@@ -110,7 +110,8 @@ class PolicyBroker:
 
     async def withdraw(self) -> int:
         """Take the policies of ended runs off; answers how many the back ends acknowledged."""
-        await self._database.write(access_policies.reconcile)
+        if await self._database.read(access_policies.any_left):
+            await self._database.write(access_policies.reconcile)
         before = self._clock() - self._settings.policy_retry_seconds
         done = 0
         for policy in await self._database.read(access_policies.due_withdrawals, before):

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from wherry.control import audit
 from wherry.control.audit import Record
@@ -145,13 +145,15 @@ def due_extensions(conn: Connection, now: float, margin: float) -> list[Policy]:
     return [_policy(row) for row in rows]
 
 
+def any_left(conn: Connection) -> bool:
+    """Whether `reconcile` would find anything."""
+    return conn.execute(select(sas_policies.c.id).where(_left_over()).limit(1)).first() is not None
+
+
 def reconcile(conn: Connection) -> int:
     """Mark what is left of runs that have ended or are gone; answers how many."""
-    living = select(runs.c.id).where(runs.c.status.in_(ACTIVE))
     return conn.execute(
-        update(sas_policies)
-        .where(sas_policies.c.state.in_(_STANDING), sas_policies.c.run.not_in(living))
-        .values(state=WITHDRAWING, tried_at=0.0)
+        update(sas_policies).where(_left_over()).values(state=WITHDRAWING, tried_at=0.0)
     ).rowcount
 
 
@@ -174,6 +176,11 @@ def unlock(conn: Connection, url: str, owner: str) -> None:
     conn.execute(
         delete(container_locks).where(container_locks.c.url == url, container_locks.c.owner == owner)
     )
+
+
+def _left_over() -> ColumnElement[bool]:
+    living = select(runs.c.id).where(runs.c.status.in_(ACTIVE))
+    return and_(sas_policies.c.state.in_(_STANDING), sas_policies.c.run.not_in(living))
 
 
 def _account(conn: Connection, action: str, row: Row[Any], now: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from wherry.control import audit, authorization
 from wherry.control.audit import Record
@@ -88,6 +88,12 @@ def let_go(conn: Connection, run: str, oid: str, now: float) -> None:
         _remove_unused(conn, assignment, now)
 
 
+def any_due(conn: Connection, now: float, seconds: float) -> bool:
+    """Whether `prolong` or `reconcile` would find anything."""
+    soon = select(grants.c.assignment).where(grants.c.expires_at < now + seconds / 2)
+    return any(conn.execute(one.limit(1)).first() for one in (soon, _stale_uses(), _unused()))
+
+
 def prolong(conn: Connection, now: float, seconds: float) -> int:
     """Move the end of grants of living runs on; one whose consents have lost their ground is left to expire."""
     due = conn.execute(select(grants).where(grants.c.expires_at < now + seconds / 2)).all()
@@ -107,18 +113,21 @@ def prolong(conn: Connection, now: float, seconds: float) -> int:
 
 def reconcile(conn: Connection, now: float) -> int:
     """Remove what is left of runs that have ended or are gone; answers how many uses that were."""
-    living = select(runs.c.id).where(runs.c.status.in_(ACTIVE))
-    stale = (
-        conn.execute(select(grant_uses.c.run).where(grant_uses.c.run.not_in(living)).distinct())
-        .scalars()
-        .all()
-    )
+    stale = conn.execute(_stale_uses()).scalars().all()
     for run in stale:
         end_run(conn, run, now)
-    unused = select(grants.c.assignment).where(grants.c.assignment.not_in(select(grant_uses.c.assignment)))
-    for assignment in conn.execute(unused).scalars().all():
+    for assignment in conn.execute(_unused()).scalars().all():
         _remove_unused(conn, assignment, now)
     return len(stale)
+
+
+def _stale_uses() -> Select[str]:
+    living = select(runs.c.id).where(runs.c.status.in_(ACTIVE))
+    return select(grant_uses.c.run).where(grant_uses.c.run.not_in(living)).distinct()
+
+
+def _unused() -> Select[str]:
+    return select(grants.c.assignment).where(grants.c.assignment.not_in(select(grant_uses.c.assignment)))
 
 
 def _allowed(oid: str, role: Role, scope: str, facts: Facts) -> bool:

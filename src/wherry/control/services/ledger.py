@@ -43,7 +43,7 @@ class Terms:
     ttl: float
 
 
-def lease(conn: Connection, run_id: str, holder: Holder, terms: Terms) -> Grant | None:
+def lease(conn: Connection, holder: Holder, run_id: str, terms: Terms) -> Grant | None:
     """A lease on the next partition of a run; None when none is to be had."""
     run = run_state.load(conn, run_id)
     if run is None or str(run.status) not in run_state.LEASABLE:
@@ -58,11 +58,20 @@ def lease(conn: Connection, run_id: str, holder: Holder, terms: Terms) -> Grant 
     if leased.rest is None:
         return None
     token = Token(incarnation(conn), leased.id, leased.epoch, leased.lease)
-    return Grant(token, run.order, leased.rest, terms.ttl, leased.revisited, leased.isolate, run.since or 0)
+    return Grant(
+        token,
+        run.order,
+        leased.rest,
+        terms.ttl,
+        leased.revisited,
+        leased.isolate,
+        run.since or 0,
+        leased.phase,
+    )
 
 
 def held(
-    conn: Connection, run_id: str, token: Token, holder: Holder, now: float
+    conn: Connection, holder: Holder, run_id: str, token: Token, now: float
 ) -> tuple[RunState, Partition]:
     """The run and the partition that `holder` has leased; `LeaseLost`, or 404 for what is not its own."""
     run, partition = _known(conn, run_id, token, holder)
@@ -71,10 +80,10 @@ def held(
 
 
 def renew(
-    conn: Connection, run_id: str, token: Token, progress: bool, holder: Holder, terms: Terms
+    conn: Connection, holder: Holder, run_id: str, token: Token, progress: bool, terms: Terms
 ) -> Renewal:
     """More time for a lease, and word of whether to split or to stop."""
-    run, partition = held(conn, run_id, token, holder, terms.now)
+    run, partition = held(conn, holder, run_id, token, terms.now)
     partition_rows.save(conn, ledger.renew(partition, progress, terms.now, terms.ttl))
     if progress:
         run_state.change_work(conn, run.id, progressed_at=terms.now)
@@ -82,7 +91,7 @@ def renew(
 
 
 def commit(
-    conn: Connection, run_id: str, token: Token, progress: Progress, holder: Holder, terms: Terms
+    conn: Connection, holder: Holder, run_id: str, token: Token, progress: Progress, terms: Terms
 ) -> Renewal:
     """Make finished work count.  A repetition gets the answer that the first one got."""
     run, before = _known(conn, run_id, token, holder)
@@ -105,22 +114,22 @@ def commit(
 
 
 def items(
-    conn: Connection, run_id: str, token: Token, after: bytes, limit: int, holder: Holder, now: float
+    conn: Connection, holder: Holder, run_id: str, token: Token, after: bytes, limit: int, now: float
 ) -> list[WorkItem]:
     """Work items of a leased slice with a key above `after`."""
-    run, partition = held(conn, run_id, token, holder, now)
+    run, partition = held(conn, holder, run_id, token, now)
     if not isinstance(partition.rest, Slice):
         return []
     return partition_rows.items(conn, run.id, partition.rest, after, max(1, min(limit, MAX_ITEMS)))
 
 
 def release(
-    conn: Connection, run_id: str, token: Token, code: str, detail: str, holder: Holder, now: float
+    conn: Connection, holder: Holder, run_id: str, token: Token, code: str, detail: str, now: float
 ) -> None:
     """Give a lease back.  A code that fails the run ends it; any other counts as a lease lost."""
     if code and code not in CODES:
         raise ApiError(400, "UnknownCode", f"'{code}' is not a code of the error table.")
-    run, partition = held(conn, run_id, token, holder, now)
+    run, partition = held(conn, holder, run_id, token, now)
     lost = code not in ("", "AZSM0000")
     partition_rows.save(conn, ledger.release(partition, lost))
     if lost:

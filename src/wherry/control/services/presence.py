@@ -21,11 +21,13 @@ GROUP = "microsoft.storagemover/storagemovers/agentgroups"
 _PASSING = ("Online", "Executing", "Offline")
 
 
-def begin(conn: Connection, oid: str, agent_key: str, facts: Json, now: float) -> None:
-    """A newly registered agent, not heard of yet; whoever went by that resource before is forgotten."""
+def begin(conn: Connection, oid: str, agent_key: str, facts: Json, now: float, offline_at: float) -> None:
+    """A newly registered agent; whoever went by that resource before is forgotten."""
     conn.execute(delete(agent_presence).where(agent_presence.c.agent_key == agent_key))
     conn.execute(
-        insert(agent_presence).values(oid=oid, agent_key=agent_key, facts=facts, seen_at=now, offline_at=now)
+        insert(agent_presence).values(
+            oid=oid, agent_key=agent_key, facts=facts, seen_at=now, offline_at=offline_at
+        )
     )
 
 

@@ -29,34 +29,30 @@ def tell(
 
 
 def warn(conn: Connection, run: str, code: str, message: str, now: float) -> None:
-    """A warning in the log and, once, on the run itself."""
-    tell(conn, run, message, now, level="Warning", code=code)
+    """A warning in the log and on the run itself, told once."""
     known = conn.execute(select(runs.c.warnings).where(runs.c.id == run)).scalar_one()
     warning = {"code": code, "message": message}
     if warning not in known:
+        tell(conn, run, message, now, level="Warning", code=code)
         conn.execute(update(runs).where(runs.c.id == run).values(warnings=[*known, warning]))
 
 
 def page(
-    conn: Connection, run: str, *, level: str | None, code: str | None, after: int, limit: int
+    conn: Connection, run: str, *, level: Level | None, code: str | None, after: int, limit: int
 ) -> list[tuple[int, dict[str, Any]]]:
     """Rows from behind number `after`, each with its number; `level` is the lowest that is shown."""
     query = select(run_events).where(run_events.c.run == run, run_events.c.id > after)
     if level is not None:
-        query = query.where(run_events.c.level.in_(LEVELS[LEVELS.index(_level(level)) :]))
+        query = query.where(run_events.c.level.in_(LEVELS[LEVELS.index(level) :]))
     if code is not None:
         query = query.where(run_events.c.code == code)
     rows = conn.execute(query.order_by(run_events.c.id).limit(limit))
     return [(row.id, _document(row._mapping)) for row in rows]  # noqa: SLF001 - a documented attribute
 
 
-def known_level(text: str) -> bool:
-    """Whether `text` names a level, in any casing."""
-    return text.lower() in {one.lower() for one in LEVELS}
-
-
-def _level(text: str) -> Level:
-    return next(one for one in LEVELS if one.lower() == text.lower())
+def level_of(told: str) -> Level | None:
+    """The level of that name in any casing."""
+    return next((one for one in LEVELS if one.lower() == told.lower()), None)
 
 
 def _document(row: RowMapping) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def of_row(row: Row[Any]) -> RunState:
         status=RunStatus(row.status), scan_status=row.scan_status, options=JobOptions.from_json(row.options),
         source=Place.from_json(row.source), target=Place.from_json(row.target), scope=row.scope,
         account_key=row.account_key, counters=Counters.from_json(row.counters), created_at=row.created_at,
-        started_at=row.started_at, ended_at=row.ended_at, progressed_at=row.progressed_at, not_before_at=row.not_before_at, since=row.since,
-        boot=row.boot, noted=row.noted, put_off=row.put_off,
+        started_at=row.started_at, ended_at=row.ended_at, progressed_at=row.progressed_at,
+        not_before_at=row.not_before_at, since=row.since, boot=row.boot, noted=row.noted, put_off=row.put_off,
     )  # fmt: skip
 
 

@@ -1,0 +1,83 @@
+"""Routes by which an agent comes, says that it is there, and goes."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from wherry.control.access import Routes, agent, enrolment
+from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
+from wherry.control.plane import plane
+from wherry.control.services import presence, registration
+from wherry.control.services.ledger import Holder
+from wherry.model import ids
+from wherry.model.errors import ApiError
+from wherry.model.wire import Json
+from wherry.trust.enrolment import EnrolmentRequest
+
+routes = Routes("/agent/v1")
+
+
+@routes.put("/registration", enrolment())
+async def register(request: Request) -> Response:
+    """Register the agent that the enrolment token was given for."""
+    service = plane(request)
+    body = await body_of(request)
+    key = body.get("key")
+    if not isinstance(key, dict):
+        raise ApiError(400, "InvalidKey", "The agent's public key is expected as a JSON Web Key.")
+    detail = {
+        "type": "storagemover_agent",
+        "mover": text(body, "mover", 2048),
+        "agentName": text(body, "agent", 64),
+        "hostName": text(body, "hostName", 128, ""),
+        "agentVersion": text(body, "version", 64, ""),
+    }
+    vm = text(body, "vmUuid", 64, "")
+    if vm and not ids.GUID.match(vm):
+        raise ApiError(400, "InvalidRequestContent", "'vmUuid' must be a UUID.")
+    with answers():
+        made = await service.database.write(
+            registration.register,
+            caller_of(request),
+            EnrolmentRequest.parse([detail]),
+            key,
+            facts_of(body),
+            vm,
+            service.clock() + service.settings.offline_seconds,
+        )
+    return JSONResponse(
+        {
+            "agentId": made.agent_id,
+            "machineId": made.machine_id,
+            "principalId": made.identity.oid,
+            "clientId": made.identity.client_id,
+            "tenantId": service.tenant,
+            "tokenEndpoint": f"{service.authority}/oauth2/v2.0/token",
+            "issuer": service.issuer,
+            "heartbeatSeconds": service.settings.heartbeat_seconds,
+        }
+    )
+
+
+@routes.delete("/registration", agent())
+async def unregister(request: Request) -> Response:
+    """The agent gives its identity back, with its resource and its machine."""
+    with answers():
+        await plane(request).database.write(registration.unregister, caller_of(request))
+    return Response(status_code=204)
+
+
+@routes.post("/heartbeat", agent())
+async def heartbeat(request: Request) -> Response:
+    """The agent is there; the answer says when it is wanted again."""
+    service = plane(request)
+    body = await body_of(request)
+    now = service.clock()
+    await holding(request, _beat, facts_of(body), now, now + service.settings.offline_seconds)
+    return JSONResponse({"interval": service.settings.heartbeat_seconds})
+
+
+def _beat(conn: Connection, holder: Holder, facts: Json, now: float, offline_at: float) -> None:
+    presence.beat(conn, holder.oid, facts, now, offline_at)

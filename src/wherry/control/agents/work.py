@@ -1,0 +1,185 @@
+"""Routes of an agent at work: leases, and what the holder of one may do with it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio.to_thread
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from wherry.control.access import Routes, agent
+from wherry.control.agents.messages import (
+    answers,
+    body_of,
+    documents,
+    holder_of,
+    holding,
+    lease_of,
+    number,
+    text,
+    token_of,
+)
+from wherry.control.dispatch import Dispatch
+from wherry.control.plane import caller, plane
+from wherry.control.services import ledger, presence, run_log, run_state, sightings
+from wherry.control.services.ledger import Holder, Terms
+from wherry.model.errors import ApiError
+from wherry.model.outcomes import iso_time
+from wherry.model.wire import Progress, Sighting, item_to_json, unpack
+
+routes = Routes("/agent/v1")
+
+_FILE = re.compile(r"\d{1,18}-[0-9a-f]{64}")
+_EVENTS = 1000
+
+
+@routes.post("/leases", agent())
+async def lease(request: Request) -> Response:
+    """The next lease, waiting for one at most as long as the agent says; 204 when there is none."""
+    service = plane(request)
+    wait = min(number(await body_of(request), "wait"), service.settings.long_poll_seconds)
+    holder = await service.database.read(holder_of, caller(request))
+    with answers():
+        grant = await service.part(Dispatch).take(holder, wait)
+    return Response(status_code=204) if grant is None else JSONResponse(grant.to_json())
+
+
+@routes.post("/runs/{run}/renew", agent())
+async def renew(request: Request, run: str) -> Response:
+    """More time for a lease."""
+    body = await body_of(request)
+    answer = await holding(
+        request, ledger.renew, run, token_of(body), bool(body.get("progress")), _terms(request)
+    )
+    return JSONResponse(answer.to_json())
+
+
+@routes.post("/runs/{run}/commit", agent())
+async def commit(request: Request, run: str) -> Response:
+    """Make finished work count; the same commit again gets the same answer."""
+    body = await body_of(request)
+    told = body.get("progress")
+    with answers():
+        progress = Progress.from_json(told if isinstance(told, dict) else {})
+    logs = plane(request).part(Dispatch).logs
+    for segment in progress.segments:
+        if not await anyio.to_thread.run_sync(logs.has, segment.name):
+            raise ApiError(
+                400, "SegmentMissing", f"The segment '{segment.name}' was not put: put it, then commit."
+            )
+    answer = await holding(request, ledger.commit, run, token_of(body), progress, _terms(request))
+    return JSONResponse(answer.to_json())
+
+
+@routes.post("/runs/{run}/items", agent())
+async def items(request: Request, run: str) -> Response:
+    """Work items of a leased slice."""
+    body = await body_of(request)
+    with answers():
+        after = unpack(text(body, "after", 16384, "")) or b""
+    limit = int(number(body, "limit", ledger.MAX_ITEMS))
+    found = await holding(request, ledger.items, run, token_of(body), after, limit, plane(request).clock())
+    return JSONResponse({"items": [item_to_json(one) for one in found]})
+
+
+@routes.post("/runs/{run}/release", agent())
+async def release(request: Request, run: str) -> Response:
+    """Give a lease back."""
+    body = await body_of(request)
+    code, detail = text(body, "code", 16, ""), text(body, "detail", 4000, "")
+    await holding(request, ledger.release, run, token_of(body), code, detail, plane(request).clock())
+    return Response(status_code=204)
+
+
+@routes.post("/runs/{run}/sighting", agent())
+async def sighting(request: Request, run: str) -> Response:
+    """What the agent found at both places; a code when the run cannot go on with it."""
+    body = await body_of(request)
+    told = body.get("sighting")
+    with answers():
+        seen = Sighting.from_json(told if isinstance(told, dict) else {})
+    since, restarted, trouble = await holding(
+        request, sightings.sight, run, token_of(body), seen, plane(request).clock()
+    )
+    if trouble is not None:
+        raise ApiError(409, trouble.code, str(trouble))
+    return JSONResponse({"since": since, "restarted": restarted})
+
+
+@routes.post("/runs/{run}/credential", agent())
+async def credential(request: Request, run: str) -> Response:
+    """What opens the target, for the holder of a lease with a live grant."""
+    body = await body_of(request)
+    if body.get("side") != "target":
+        raise ApiError(400, "InvalidRequestContent", "Only the side 'target' has credentials.")
+    await holding(request, ledger.held, run, token_of(body), plane(request).clock())
+    with answers():
+        secret = await plane(request).part(Dispatch).broker.credential(run, caller(request).oid)
+    return JSONResponse(
+        {"secret": secret.text, "expiresAt": iso_time(secret.expires_at) if secret.text else ""}
+    )
+
+
+@routes.put("/segments/{run}/{partition}/{epoch}/{file}", agent())
+async def segment(request: Request, run: str, partition: str, epoch: str, file: str) -> Response:
+    """Put a segment of the copy log; it exists for readers once a commit names it."""
+    token = lease_of(request)
+    if (partition, epoch) != (str(token.partition), str(token.epoch)) or not _FILE.fullmatch(file):
+        raise ApiError(
+            400, "InvalidSegment", "The name of a segment is that of its lease, a number and a SHA-256."
+        )
+    await holding(request, ledger.held, run, token, plane(request).clock())
+    body = await request.body()
+    if len(body) > plane(request).settings.segment_limit_mib * 2**20:
+        raise ApiError(413, "RequestContentTooLarge", "The segment is too large: commit more often.")
+    with answers():
+        logs = plane(request).part(Dispatch).logs
+        await anyio.to_thread.run_sync(logs.put, f"{run}/{partition}/{epoch}/{file}", body)
+    return Response(status_code=204)
+
+
+@routes.post("/runs/{run}/events", agent())
+async def events(request: Request, run: str) -> Response:
+    """Rows for the run log, told by an agent of the run."""
+    rows = [_event(one) for one in documents(await body_of(request), "events", _EVENTS)]
+    await holding(request, _tell, run, rows, plane(request).clock())
+    return Response(status_code=204)
+
+
+def _terms(request: Request) -> Terms:
+    service = plane(request)
+    return Terms(service.clock(), service.settings.lease_seconds)
+
+
+def _tell(conn: Connection, holder: Holder, run_id: str, rows: list[tuple[Any, ...]], now: float) -> None:
+    run = run_state.load(conn, run_id)
+    if run is None or not presence.may_work(conn, run, holder.key):
+        raise ledger.absent(run_id)
+    for at, level, code, message in rows:
+        run_log.tell(
+            conn, run.id, message, now if at is None else at, level=level, code=code, source=holder.name
+        )
+
+
+def _event(told: dict[str, Any]) -> tuple[float | None, run_log.Level, str, str]:
+    level = run_log.level_of(text(told, "level", 32, "Informational"))
+    if level is None:
+        raise ApiError(400, "InvalidRequestContent", f"'level' must be one of {', '.join(run_log.LEVELS)}.")
+    message = text(told, "message", run_log.MESSAGE_LIMIT)
+    return _time(told.get("time")), level, text(told, "code", 16, ""), message
+
+
+def _time(told: Any) -> float | None:
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        return float(told)
+    if not isinstance(told, str):
+        return None
+    try:
+        found = datetime.fromisoformat(told)
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

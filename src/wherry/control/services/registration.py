@@ -1,0 +1,177 @@
+"""Registration: from an approved enrolment to an agent with a machine, an identity and a key, in one transaction.
+
+Either all of them exist afterwards or none.  The same token and key get the same answer again, so that a lost one can
+be asked for again.  A placeholder that a user made is filled; an agent that is registered is never taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from wherry.control.caller import Caller
+from wherry.control.db.tables_ledger import partitions
+from wherry.control.services import (
+    agents,
+    enrolments,
+    identities,
+    partition_rows,
+    phases,
+    presence,
+    resource_store,
+    resources,
+)
+from wherry.control.services.identities import AgentIdentity
+from wherry.control.services.resource_store import Json, Resource
+from wherry.control.services.types import registry
+from wherry.model import ids, ledger
+from wherry.model.errors import ApiError
+from wherry.trust.enrolment import EnrolmentRequest
+from wherry.trust.keys import KeyTrouble, PublicKey
+
+MACHINE = "microsoft.hybridcompute/machines"
+MOVER = "microsoft.storagemover/storagemovers"
+_ZERO = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a registration has made."""
+
+    agent_id: str
+    machine_id: str
+    identity: AgentIdentity
+
+
+def register(
+    conn: Connection, caller: Caller, request: EnrolmentRequest, key: Mapping[str, Any], facts: Json, vm: str,
+    offline_at: float,
+) -> Registered:  # fmt: skip
+    """Register the agent that `caller`, the approver with the enrolment's token, has vouched for.
+
+    404 for an unknown mover, 409 for a name that is taken, 403 when the registration is not the approved one.
+    """
+    again = enrolments.claim(conn, caller.principal, request, caller.now)
+    if again is not None:
+        return _made_before(conn, again)
+    _check_key(key, caller)
+    mover = resource_store.find(conn, request.mover, MOVER)
+    if mover is None:
+        raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
+    machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
+    agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}")
+    _make_machine(conn, caller, request, machine_id, mover, vm, facts)
+    identity = identities.create_agent(
+        conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now
+    )
+    agent_id = _make_agent(
+        conn, caller, agent, f"{mover.id}/agents/{request.agent_name}", mover, machine_id, vm
+    )
+    presence.begin(conn, identity.oid, ids.key(agent_id), facts, caller.now, offline_at)
+    enrolments.complete(conn, caller.principal, identity.oid)
+    return Registered(agent_id, machine_id, identity)
+
+
+def unregister(conn: Connection, caller: Caller) -> None:
+    """An agent gives itself up: its leases are given back, then resource, machine and identity go."""
+    key = presence.key_of(conn, caller.principal.oid)
+    give_back(conn, caller.principal.oid, caller.now)
+    presence.end(conn, caller.principal.oid)
+    agent = resource_store.find(conn, key or "", agents.TYPE)
+    if agent is not None:
+        resources.delete(conn, caller, registry.target(agent.id))
+    identities.delete_agent(conn, caller.principal.oid, caller.now)
+
+
+def give_back(conn: Connection, oid: str, now: float) -> None:
+    """Take all leases of an identity away."""
+    rows = conn.execute(
+        partitions.select().where(partitions.c.holder == oid, partitions.c.expires_at > 0)
+    ).all()
+    for row in rows:
+        partition = partition_rows.load(conn, row.run, row.id)
+        if partition is not None:
+            partition_rows.save(conn, ledger.release(partition, lost=True))
+            phases.settle(conn, row.run, now)
+
+
+def _made_before(conn: Connection, oid: str) -> Registered:
+    identity = identities.find_agent(conn, oid)
+    agent = resource_store.find(conn, presence.key_of(conn, oid) or "", agents.TYPE)
+    if identity is None or agent is None:
+        raise ApiError(409, "AgentGone", "The agent was deleted since. Register again.")
+    return Registered(agent.id, agent.properties["arcResourceId"], identity)
+
+
+def _check_key(key: Mapping[str, Any], caller: Caller) -> None:
+    try:
+        thumbprint = PublicKey.from_jwk(key).thumbprint
+    except KeyTrouble as broken:
+        raise ApiError(400, "InvalidKey", str(broken)) from broken
+    if thumbprint != caller.principal.jkt:
+        raise ApiError(403, "EnrolmentMismatch", "The key is not the one that was approved. Register again.")
+
+
+def _free_agent(conn: Connection, agent_id: str) -> Resource | None:
+    """The placeholder to fill, None when there is none; 409 for an agent that is registered."""
+    found = resource_store.find(conn, agent_id, agents.TYPE)
+    if found is not None and not agents.is_placeholder(found):
+        raise ApiError(
+            409,
+            "AgentExists",
+            f"An agent named '{found.name}' is registered with this mover already. "
+            "Choose another name, or delete that agent first.",
+        )
+    return found
+
+
+def _make_machine(
+    conn: Connection, caller: Caller, request: EnrolmentRequest, machine_id: str, mover: Resource, vm: str,
+    facts: Json,
+) -> None:  # fmt: skip
+    other = resource_store.linked(conn, agents.TYPE, machine_id)
+    taken = resource_store.find(conn, machine_id) is not None
+    if taken or (other is not None and other.name.lower() != request.agent_name.lower()):
+        raise ApiError(
+            409,
+            "MachineExists",
+            f"There is a machine '{request.agent_name}' in the resource group already, or an agent that claims it. "
+            "Choose another agent name, or delete the machine first.",
+        )
+    group = resource_store.find(conn, request.group)
+    resource_store.insert(
+        conn,
+        caller,
+        machine_id,
+        MACHINE,
+        group.key if group else None,
+        properties={
+            "vmId": vm,
+            "osName": "Linux",
+            "machineFqdn": request.host_name,
+            "agentVersion": facts.get("agentVersion", ""),
+        },
+        state={"status": "Connected"},
+        location=mover.location,
+    )
+
+
+def _make_agent(
+    conn: Connection, caller: Caller, placeholder: Resource | None, agent_id: str, mover: Resource,
+    machine_id: str, vm: str,
+) -> str:  # fmt: skip
+    told: Json = {"arcResourceId": machine_id, "arcVmUuid": vm or _ZERO}
+    if placeholder is None:
+        made = resource_store.insert(
+            conn, caller, agent_id, agents.TYPE, mover.key, properties=told, state={"agentStatus": "Online"},
+            link=machine_id,
+        )  # fmt: skip
+        return made.id
+    resource_store.rewrite(
+        conn, caller, placeholder.key, properties=placeholder.properties | told, state={"agentStatus": "Online"},
+        link_key=ids.key(machine_id),
+    )  # fmt: skip
+    return placeholder.id
