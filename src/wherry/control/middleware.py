@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wherry.model import ids
 
 MAX_BODY = 4 * 1024 * 1024
+MAX_AGENT_BODY = 32 * 1024 * 1024
+"""What agents may send: a commit names every folder of its budget, a segment holds a row for every item."""
 
 _AMBIGUOUS = re.compile(rb"%2f|%5c|%00|//|/\.{1,2}(/|$)|%2e", re.IGNORECASE)
 
@@ -60,7 +62,7 @@ class Door:
         if refusal is not None:
             await refusal(scope, receive, stamped)
         else:
-            await self.app(scope, _bounded(receive), stamped)
+            await self.app(scope, _bounded(receive, _limit(scope)), stamped)
 
 
 def stamp(answer: MutableHeaders, request: Headers, state: MutableMapping[str, Any]) -> None:
@@ -87,29 +89,33 @@ def _refusal(scope: Scope, headers: Headers) -> JSONResponse | None:
         body = error_body("InvalidResourceId", "The path has empty, relative or encoded separators.")
         return JSONResponse(body, 400)
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not length.isdigit() or int(length) > _limit(scope):
         return JSONResponse(
-            error_body("RequestContentTooLarge", _too_large()), 413, headers={"connection": "close"}
+            error_body("RequestContentTooLarge", _too_large(_limit(scope))), 413, headers={"connection": "close"}
         )
     return None
 
 
-def _bounded(receive: Receive) -> Receive:
+def _limit(scope: Scope) -> int:
+    return MAX_AGENT_BODY if scope["path"].startswith("/agent/v1/") else MAX_BODY
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
     seen = 0
 
     async def counted() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise HTTPException(413, _too_large())
+        if seen > limit:
+            raise HTTPException(413, _too_large(limit))
         return message
 
     return counted
 
 
-def _too_large() -> str:
-    return f"The request body is larger than {MAX_BODY} bytes."
+def _too_large(limit: int) -> str:
+    return f"The request body is larger than {limit} bytes."
 
 
 def _guid_or(value: str | None, otherwise: str) -> str:
