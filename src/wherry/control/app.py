@@ -1,27 +1,27 @@
 """The application: declared routes behind their guards, errors in ARM's shape, background duties.
 
 `create_app` is called by `serve` and by tests; it fails when a route has no `Access` or two routes claim one place.
-A new area of the API adds its `Routes` to `AREAS`.
+A new area of the API adds its `Routes`, and what runs beside them, to `areas`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from wherry.control import housekeeping
 from wherry.control.access import Routes
-from wherry.control.areas import AREAS
+from wherry.control.areas import AREAS, CONTEXTS
 from wherry.control.guard import GuardedRoute
+from wherry.control.identity.oauth import TokenError, token_error
 from wherry.control.middleware import Door, error_body, stamp
 from wherry.control.plane import Plane
 from wherry.control.refusals import Refusal
@@ -55,8 +55,10 @@ def create_app(plane: Plane, areas: Iterable[Routes] = AREAS) -> FastAPI:
         raise ValueError(f"routes without access: {unguarded}")
     app.add_middleware(Door)
     app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(TokenError, token_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -64,15 +66,11 @@ def create_app(plane: Plane, areas: Iterable[Routes] = AREAS) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     plane: Plane = app.state.plane
-    duties = asyncio.create_task(housekeeping.run(plane))
-    try:
+    async with AsyncExitStack() as stack:
+        for context in CONTEXTS:
+            await stack.enter_async_context(context(plane))
         yield
-    finally:
         plane.stopping.set()
-        duties.cancel()
-        with suppress(asyncio.CancelledError):
-            await duties
-        await housekeeping.finish(plane)
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:
@@ -93,6 +91,14 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = _WORDS.get(error.status_code, "BadRequest")
     return JSONResponse(error_body(code, str(error.detail)), error.status_code, headers=error.headers)
+
+
+async def _no_database(_request: Request, error: Exception) -> Response:
+    """A full disk, a database that is locked or away: nothing was changed, and trying again is right."""
+    assert isinstance(error, OperationalError)  # noqa: S101 - registered for it
+    log.error("the database cannot be used", extra={"reason": str(error.orig)})
+    body = error_body("ServiceUnavailable", "The service's database cannot be used now. Try again later.")
+    return JSONResponse(body, 503, headers={"Retry-After": "5"})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -1,8 +1,34 @@
-"""The areas of the API, each a `Routes`: what `create_app` serves.  A new area is added here and nowhere else."""
+"""What a control plane consists of: areas of the API and what runs beside them.
+
+A new area adds its `Routes` to `AREAS`.  What has to live as long as the application (wakers, reapers) is a context in
+`CONTEXTS`: entered at start in this order, left in the opposite one; it may leave something for its routes in
+`plane.parts`.
+"""
 
 from __future__ import annotations
 
-from wherry.control import health
-from wherry.control.access import Routes
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
-AREAS: tuple[Routes, ...] = (health.routes,)
+from wherry.control import dispatch, health, housekeeping
+from wherry.control.access import Routes
+from wherry.control.agents import registration, work
+from wherry.control.arm import areas as arm
+from wherry.control.identity import device, discovery, pages, token
+from wherry.control.plane import Plane
+
+AREAS: tuple[Routes, ...] = (
+    health.routes,
+    discovery.routes,
+    device.routes,
+    token.routes,
+    pages.routes,
+    *arm.AREAS,
+    registration.routes,
+    work.routes,
+)
+
+CONTEXTS: tuple[Callable[[Plane], AbstractAsyncContextManager[None]], ...] = (
+    housekeeping.running,
+    dispatch.running,
+)

@@ -12,12 +12,13 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
 from wherry.control.db.tables_identity import audit
+from wherry.trust.device_flow import DeviceGrant
 from wherry.trust.principals import Principal
 
 FIRST = "0" * 64
@@ -62,6 +63,21 @@ def of(principal: Principal, action: str, result: str, **fields: Any) -> Record:
     )
 
 
+def about_device(record: Record, grant: DeviceGrant) -> Record:
+    """The same record, about a decision on a device's request."""
+    return replace(
+        record,
+        action=f"wherry/device/{grant.state}",
+        details={
+            "client": grant.client_id,
+            "scope": grant.scope,
+            "from": grant.source,
+            "jkt": grant.jkt or "",
+            "asks": [dict(detail) for detail in grant.details],
+        },
+    )
+
+
 def append(conn: Connection, record: Record, now: float) -> int:
     """Put a record at the end of the chain; answers its number."""
     last = conn.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
@@ -95,7 +111,7 @@ def records(conn: Connection, after: int = 0, limit: int = 1000) -> Iterator[dic
 
 
 class Counters:
-    """What is only counted.  Filled by the guard from any thread, emptied into the chain every minute and at the end."""
+    """What is only counted: filled by the guard, emptied into the chain every minute and at the end."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str, str, str, int]] = Counter()

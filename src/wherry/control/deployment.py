@@ -2,8 +2,8 @@
 
     wherry.db  master.key (0600)  ca.pem  tls/{server.pem,server.key}  deployment.json  version  lock  admin.sock
 
-A new directory is built beside its place and renamed into it, so a half-made one never exists.  `create_or_open` holds an
-exclusive lock until `close`; `describe` reads what `wherry env` prints and takes no lock.
+A new directory is built beside its place and renamed into it, so a half-made one never exists.  `create_or_open`
+holds an exclusive lock until `close`; `describe` reads what `wherry env` prints and takes no lock.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Identity:
             raise UsageError(f"{state}/deployment.json is damaged: restore it from a backup.") from broken
 
     def write(self, state: Path) -> None:
-        replace(state / "deployment.json", json.dumps(asdict(self), indent=2).encode() + b"\n")
+        """Put this into `deployment.json`; what else is in there (`settings`) stays."""
+        path = state / "deployment.json"
+        others = json.loads(path.read_text()) if path.exists() else {}
+        replace(path, json.dumps({**others, **asdict(self)}, indent=2).encode() + b"\n")
 
 
 class Deployment:

@@ -92,7 +92,10 @@ async def _admitted(request: Request, access: Access, handle: Handler) -> Respon
     if not decision.allowed:
         await service.database.write(audit.append, replace(record, status=403), service.clock())
         raise refusals.forbidden(principal, access.action, scope)
-    return await _accounted(request, handle, record)
+    response = await _accounted(request, handle, record)
+    if access.kind == "agent":
+        response.headers["DPoP-Nonce"] = service.nonces.issue(service.clock())
+    return response
 
 
 async def _authenticate(service: Plane, request: Request, access: Access) -> Principal:
@@ -107,7 +110,9 @@ async def _authenticate(service: Plane, request: Request, access: Access) -> Pri
 def _scope(request: Request, access: Access) -> str:
     if access.scope is not None:
         return access.scope(request)
-    return scope_of_path(request.url.path) if access.kind == "resource" else request.url.path
+    # Not `request.url`: it would end the path at a `?` that was encoded.
+    path = str(request.scope["path"])
+    return scope_of_path(path) if access.kind == "resource" else path
 
 
 async def _decide(service: Plane, access: Access, principal: Principal, scope: str) -> Decision:

@@ -1,12 +1,14 @@
 """What the control plane does by itself: keys that rotate, expired rows that go, counters that are written.
 
-`run` is started with the application and ends with it; `finish` writes what is still only counted.
+Lives as long as the application (`areas.CONTEXTS`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from sqlalchemy import Connection, delete
 from sqlalchemy.exc import OperationalError
@@ -28,21 +30,17 @@ EVERY = 60.0
 _KEPT = 3600.0
 
 
-async def run(plane: Plane) -> None:
-    """Do the duties every minute until cancelled; a locked or full database is tried again."""
-    while True:
-        try:
-            await plane.database.write(tidy, plane.clock())
-            await plane.database.write(plane.counters.flush, plane.clock())
-            await plane.database.write(signing.rotate, plane.master, plane.clock())
-        except OperationalError as trouble:
-            log.warning("housekeeping is put off", extra={"reason": str(trouble.orig)})
-        await asyncio.sleep(EVERY)
-
-
-async def finish(plane: Plane) -> None:
-    """Write all counts; called when the application stops."""
-    await plane.database.write(_finish, plane)
+@asynccontextmanager
+async def running(plane: Plane) -> AsyncIterator[None]:
+    """Do the duties every minute for as long as the application lives, and write all counts at its end."""
+    task = asyncio.create_task(_run(plane))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await plane.database.write(plane.counters.flush, plane.clock(), everything=True)
 
 
 def tidy(conn: Connection, now: float) -> None:
@@ -58,5 +56,13 @@ def tidy(conn: Connection, now: float) -> None:
         conn.execute(delete(table).where(column < now))
 
 
-def _finish(conn: Connection, plane: Plane) -> int:
-    return plane.counters.flush(conn, plane.clock(), everything=True)
+async def _run(plane: Plane) -> None:
+    while True:
+        try:
+            await plane.database.write(tidy, plane.clock())
+            await plane.database.write(plane.counters.flush, plane.clock())
+            await plane.database.write(signing.rotate, plane.master, plane.clock())
+        except OperationalError as trouble:
+            # A locked or full database: the next minute tries again.
+            log.warning("housekeeping is put off", extra={"reason": str(trouble.orig)})
+        await asyncio.sleep(EVERY)

@@ -9,13 +9,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from wherry.control.audit import Counters
 from wherry.control.db.engine import Database
 from wherry.control.services import signing
+from wherry.control.settings import Settings
 from wherry.trust.keys import MasterKey
 from wherry.trust.principals import Principal
 from wherry.trust.proofs import Nonces, Seen
@@ -26,13 +30,16 @@ ARM_ALIASES = ("https://management.azure.com", "https://management.core.windows.
 
 _RING_SECONDS = 60.0
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Plane:
     """A running control plane.
 
     `public_url` has no trailing slash; `origins` are all `https://host:port` that proofs may name; `stopping` is
-    set when the process is asked to stop, so that long polls answer at once.
+    set when the process is asked to stop, so that long polls answer at once.  `state` is the state directory,
+    for what is kept in files there; `hashing` bounds how many passwords are checked at a time.
     """
 
     database: Database
@@ -43,10 +50,14 @@ class Plane:
     ca_pem: str
     origins: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.time
+    settings: Settings = field(default_factory=Settings)
+    state: Path | None = None
     counters: Counters = field(default_factory=Counters)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     nonces: Nonces = field(default_factory=Nonces)
     seen: Seen = field(default_factory=Seen)
+    hashing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    parts: dict[type, object] = field(default_factory=dict)
     _ring: tuple[float, KeyRing] | None = None
 
     def __post_init__(self) -> None:
@@ -86,6 +97,12 @@ class Plane:
         if self._ring is None or not 0 <= now - self._ring[0] < _RING_SECONDS:
             self._ring = (now, await self.database.read(signing.ring, self.master, now))
         return self._ring[1]
+
+    def part(self, kind: type[T]) -> T:
+        """What an area's context (`areas.CONTEXTS`) put here for its routes, by its class."""
+        found = self.parts[kind]
+        assert isinstance(found, kind)  # noqa: S101 - kept under its own class
+        return found
 
     def urls(self, path: str) -> list[str]:
         """The addresses by which a request to `path` may have been meant for this service."""

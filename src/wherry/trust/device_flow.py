@@ -1,4 +1,4 @@
-"""Device authorization (RFC 8628) as a pure state machine; one `DeviceGrant` a code, changed only by the functions here.
+"""Device authorization (RFC 8628) as a pure state machine; one `DeviceGrant` a code, changed by these functions only.
 
     pending ──approve──▶ approved ──redeem──▶ redeemed ──again──▶ burnt
        ├──deny, or three wrong match numbers──▶ denied

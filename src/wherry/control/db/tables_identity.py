@@ -165,7 +165,7 @@ attempts = Table(
     metadata,
     Column("bucket", String, primary_key=True, comment="what is limited, for whom"),
     Column("window_at", Float, nullable=False),
-    Column("count", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
 )
 
 secrets = Table(

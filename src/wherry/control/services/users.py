@@ -10,10 +10,13 @@ import uuid
 from sqlalchemy import Connection, insert, select, update
 
 from wherry.control.db.tables_identity import credentials, principals, users
+from wherry.control.services import limits
 from wherry.model.errors import ApiError
 from wherry.trust import passwords
 
 FREE_FAILURES = 5
+WRONG_PER_SOURCE = 50
+WRONG_SECONDS = 600.0
 _LOCK_SECONDS = 60.0
 _LONGEST_LOCK = 3600.0
 
@@ -50,8 +53,15 @@ def verifier_of(conn: Connection, login: str, now: float) -> tuple[str | None, s
     return (row.oid, row.verifier) if row else (None, None)
 
 
-def record_attempt(conn: Connection, login: str, *, right: bool, now: float) -> None:
-    """Count a wrong password, or forget the wrong ones after a right one."""
+def may_try(conn: Connection, source: str, now: float) -> bool:
+    """Whether an address has not sent too many wrong passwords lately."""
+    return limits.left(conn, f"wrong password/{source}", WRONG_PER_SOURCE, WRONG_SECONDS, now)
+
+
+def record_attempt(conn: Connection, login: str, source: str, *, right: bool, now: float) -> None:
+    """Count a wrong password of an account and an address, or forget the account's after a right one."""
+    if not right:
+        limits.hit(conn, f"wrong password/{source}", WRONG_PER_SOURCE, WRONG_SECONDS, now)
     key = login.strip().lower()
     row = conn.execute(select(users.c.failures).where(users.c.login == key)).first()
     if row is None:
