@@ -32,11 +32,15 @@ class Node:
     names: int = 1
 
 
+def _root() -> dict[bytes, Node]:
+    return {b"": Node(Entry(b"", Kind.FOLDER, device=DEVICE, sealed=False))}
+
+
 @dataclass
 class World:
-    """All that stores of one name share.  `clock` only ever moves forward."""
+    """All that stores of one name share.  `now` only ever moves forward."""
 
-    nodes: dict[bytes, Node] = field(default_factory=dict)
+    nodes: dict[bytes, Node] = field(default_factory=_root)
     parts: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
     serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -119,10 +123,10 @@ class MemoryStore:
     def list(self, folder: bytes) -> Iterator[Entry]:
         start = folder + b"/" if folder else b""
         with self._world.lock:
-            known = folder == b"" or self._is_folder(folder)
+            known = self._is_folder(folder)
             found: dict[bytes, Entry] = {}
             for path, node in self._world.nodes.items():
-                if not path.startswith(start):
+                if not path or not path.startswith(start):
                     continue
                 name, deeper, _ = path[len(start) :].partition(b"/")
                 if not deeper:
@@ -139,7 +143,7 @@ class MemoryStore:
             node = self._world.nodes.get(path)
             if node is not None:
                 return self.entry_of(path, node)
-            if path == b"" or (self.traits.folders == "markers" and self._has_inside(path)):
+            if self.traits.folders == "markers" and self._has_inside(path):
                 return Entry(names.basename(path), Kind.FOLDER, sealed=False)
             return None
 
@@ -166,7 +170,7 @@ class MemoryStore:
             if node is None:
                 raise NotFound(f"{names.escape(path)}: no such item")
             self._expect(path, expect)
-            if self.traits.folders == "real" and self._has_inside(path):
+            if not path or (self.traits.folders == "real" and self._has_inside(path)):
                 raise Conflict(f"{names.escape(path)}: the folder is not empty")
             self._fence()
             self._drop(path)
@@ -187,7 +191,7 @@ class MemoryStore:
     def make_folder(self, path: bytes) -> None:
         with self._world.lock:
             node = self._world.nodes.get(path)
-            if path == b"" or (node is not None and node.entry.kind is Kind.FOLDER):
+            if node is not None and node.entry.kind is Kind.FOLDER:
                 return
             self._fence()
             self._place(path, Kind.FOLDER, b"", Entry(b"", Kind.FOLDER, mode=0o700, sealed=False), None)
@@ -248,9 +252,9 @@ class MemoryStore:
             return self.entry_of(path, self._world.nodes[path])
 
     def paths(self) -> dict[bytes, bytes]:
-        """Every path with its data."""
+        """Every path but the root's with its data."""
         with self._world.lock:
-            return {path: node.data for path, node in sorted(self._world.nodes.items())}
+            return {path: node.data for path, node in sorted(self._world.nodes.items()) if path}
 
     # ------------------------------------------------------------ nodes; the lock is held
 
@@ -278,6 +282,7 @@ class MemoryStore:
         node = self._world.nodes.pop(path, None)
         if node is not None:
             node.names -= 1
+            node.entry = node.entry._replace(changed=self._world.now())
 
     def _expect(self, path: bytes, expect: Entry | None) -> None:
         present = self.stat(path)
@@ -298,7 +303,8 @@ class MemoryStore:
         return node is not None and node.entry.kind is Kind.FOLDER
 
     def _has_inside(self, path: bytes) -> bool:
-        return any(other.startswith(path + b"/") for other in self._world.nodes)
+        below = path + b"/" if path else b""
+        return any(other.startswith(below) and other != path for other in self._world.nodes)
 
     def _existing(self, path: bytes, kind: Kind) -> Node:
         node = self._world.nodes.get(path)

@@ -74,6 +74,7 @@ class BlobStore:
                 names.NameRules(
                     unit="utf16", part_length=0, path_length=LONGEST_NAME - len(_utf16(self._top)),
                     levels=MOST_LEVELS - names.depth(spec.subpath), utf8=True, xml=True, trailing_dot=False,
+                    reserved=b"\\",  # The service makes a slash of it.
                 ),
                 symlinks=False, hard_links=False, max_size=MOST_PARTS * LARGEST_PART,
             ),
@@ -200,7 +201,13 @@ class BlobStore:
         if etag is None:
             raise Conflict(f"{names.escape(path)}: nothing says which version is meant")
         # Gone after an answer was lost: by our own hand.
-        self._requests.delete(self._top + path, etag, lambda: True if self.blob(path) is None else None)
+        gone: Callable[[], bool | None] = lambda: True if self.blob(path) is None else None  # noqa: E731
+        try:
+            self._requests.delete(self._top + path, etag, gone)
+        except Conflict as error:
+            if gone():
+                raise NotFound(f"{names.escape(path)}: no such blob") from error
+            raise
 
     def close(self) -> None:
         self._wire.close()

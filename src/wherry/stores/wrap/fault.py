@@ -12,12 +12,16 @@ import fnmatch
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from wherry.model.entry import Entry
-from wherry.stores.port import Reader, Store
+from wherry.stores.port import Content, Reader, Root, Store
 
-_PATHLESS = frozenset({"probe", "sync", "close"})
+_CAPABILITIES = (
+    "describe", "make_folder", "read_link", "make_symlink", "make_link", "staged", "stage", "publish", "sync"
+)  # fmt: skip
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -79,26 +83,49 @@ class FaultyReader:
 
 
 class FaultStore:
-    """See the module.  Every public method of the store inside is reached through it."""
+    """See the module."""
 
-    def __init__(self, inner: Store, script: Iterable[Fault] = ()) -> None:
+    def __init__(self, inner: Store, *script: Fault) -> None:
         self.inner = inner
+        self.traits = inner.traits
         self.script = list(script)
         self.calls: list[Call] = []
         self._lock = threading.Lock()
+        # As attributes of their own, so that this store can what the one inside can, and no more.
+        for name in _CAPABILITIES:
+            if hasattr(inner, name):
+                setattr(self, name, self._wrapped(name))
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.inner, name)
-        if name.startswith("_") or not callable(value):
-            return value
+    def probe(self) -> Root:
+        return self._call("probe", b"", self.inner.probe)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            path = b"" if name in _PATHLESS or not args else args[0]
-            return self._call(name, path, lambda: value(*args, **kwargs))
+    def list(self, folder: bytes) -> Iterable[Entry]:
+        return self._call("list", folder, lambda: self.inner.list(folder))
+
+    def stat(self, path: bytes) -> Entry | None:
+        return self._call("stat", path, lambda: self.inner.stat(path))
+
+    def open(self, path: bytes) -> Reader:
+        return self._call("open", path, lambda: self.inner.open(path))
+
+    def put(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
+        self._call("put", path, lambda: self.inner.put(path, content, like, expect))
+
+    def remove(self, path: bytes, expect: Entry) -> None:
+        self._call("remove", path, lambda: self.inner.remove(path, expect))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _wrapped(self, name: str) -> Callable[..., Any]:
+        inside = getattr(self.inner, name)
+
+        def call(*args: Any) -> Any:
+            return self._call(name, args[0] if args else b"", lambda: inside(*args))
 
         return call
 
-    def _call(self, method: str, path: bytes, proceed: Callable[[], Any]) -> Any:
+    def _call(self, method: str, path: bytes, proceed: Callable[[], _T]) -> _T:
         with self._lock:
             faults = [fault for fault in self.script if fault.strikes(method, path)]
         done = False
@@ -114,7 +141,7 @@ class FaultStore:
                 if fault.error:
                     raise fault.error
                 if fault.extra:
-                    result = FaultyReader(result, fault.extra)
+                    result = cast("_T", FaultyReader(cast("Reader", result), fault.extra))
             return result
         finally:
             with self._lock:

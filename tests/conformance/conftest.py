@@ -1,0 +1,144 @@
+"""Every adapter as a `Case`: the suite runs on each, and skips by what its traits say, never by its name."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import generate_container_sas
+
+from tests.azurite import Azurite
+from wherry.model.entry import Entry, Kind
+from wherry.stores.blob.patience import Patience
+from wherry.stores.blob.store import BlobStore
+from wherry.stores.memory import MemoryStore
+from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, no_fence
+from wherry.stores.posix import PosixStore
+
+PART = 16
+QUICK = Patience(attempts=4, seconds=10, first_wait=0.001, longest_wait=0.01)
+CASES = ["memory", "memory-markers", "posix", "posix-without-openat2", "blob", "blob-subpath"]
+
+
+@dataclass
+class Case:
+    """One adapter at a place of its own.  `source` is a store in memory that contents come from."""
+
+    make: Callable[[Fence], Store]
+    store: Store = field(init=False)
+    source: MemoryStore = field(default_factory=MemoryStore)
+    opened: list[Store] = field(default_factory=list)
+    serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.store = self.open()
+
+    def open(self, fence: Fence = no_fence) -> Store:
+        """Another store at the same place."""
+        made = self.make(fence)
+        self.opened.append(made)
+        return made
+
+    def content(
+        self, data: bytes, *, mode: int = 0o640, modified: int = 1_600_000_000_123_456_789
+    ) -> Content:
+        """A source file with these bytes, opened."""
+        path = b"source-%d" % next(self.serial)
+        self.source.seed(path, data, mode=mode, modified=modified)
+        reader = self.source.open(path)
+        return Content(reader, reader.entry())
+
+    def put(self, path: bytes, data: bytes, expect: Entry | None = None) -> Entry:
+        """Write a file as a run does: its folders first."""
+        self.folders(path)
+        content = self.content(data)
+        self.store.put(path, content, content.entry, expect)
+        return self.seen(path)
+
+    def folders(self, path: bytes) -> None:
+        """Make the folders above `path` where the store needs them."""
+        if isinstance(self.store, MakesFolders) and self.store.traits.folders == "real":
+            parts = path.split(b"/")[:-1]
+            for depth in range(1, len(parts) + 1):
+                self.store.make_folder(b"/".join(parts[:depth]))
+
+    def seen(self, path: bytes) -> Entry:
+        entry = self.store.stat(path)
+        assert entry is not None
+        return entry
+
+    def data(self, path: bytes) -> bytes:
+        """The bytes of a file, read through the port."""
+        reader = self.store.open(path)
+        try:
+            entry = reader.entry()
+            content = Content(reader, entry)
+            data = bytes(content.read(0, entry.size))
+            content.check()
+            return data
+        finally:
+            reader.close()
+
+    def tree(self) -> dict[bytes, Kind]:
+        """Every path of the store with its kind."""
+        found: dict[bytes, Kind] = {}
+
+        def walk(folder: bytes) -> None:
+            for entry in self.store.list(folder):
+                path = folder + b"/" + entry.name if folder else entry.name
+                found[path] = entry.kind
+                if entry.kind is Kind.FOLDER:
+                    walk(path)
+
+        walk(b"")
+        return found
+
+
+def blob_spec(azurite: Azurite, subpath: bytes = b"", permission: str = "rwdl") -> StoreSpec:
+    """A fresh container and a credential for it."""
+    name = azurite.container("conform").container_name
+    sas = generate_container_sas(
+        azurite.account,
+        name,
+        account_key=azurite.key,
+        permission=permission,
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    return StoreSpec("blob", f"{azurite.url}/{name}", subpath, secret=sas)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the Blob server before the guard against leaked processes looks, and only where one is needed."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "blob" in item.name and "case" in item.fixturenames:
+            item.fixturenames.insert(0, "azurite")
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    kind: str = request.param
+    make: Callable[[Fence], Store]
+    if kind.startswith("memory"):
+        place = uuid.uuid4().hex
+        if kind == "memory":
+            make = lambda fence: MemoryStore(place, fence=fence)  # noqa: E731
+        else:
+            make = lambda fence: MemoryStore(  # noqa: E731
+                place, fence=fence, order="none", folders="markers", put_limit=PART, part_size=PART
+            )
+    elif kind.startswith("posix"):
+        spec = StoreSpec("posix", str(tmp_path / "root"), beneath=str(tmp_path), create=True)
+        make = lambda fence: PosixStore(spec, fence, modern=kind == "posix")  # noqa: E731
+    else:
+        azurite = request.getfixturevalue("azurite")
+        spec = blob_spec(azurite, b"deep/er" if kind == "blob-subpath" else b"")
+        make = lambda fence: BlobStore(spec, fence, QUICK, part=PART, page=3)  # noqa: E731
+    made = Case(make)
+    yield made
+    for store in made.opened:
+        store.close()
