@@ -35,6 +35,7 @@ from wherry.model.wire import (
 _BASE = "/agent/v1"
 _LEASE_LOST = "AZSM1023"
 _GRACE = 15.0
+_LONGEST_DETAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class AgentProtocol:
         except httpx.TransportError as trouble:
             raise unreachable(self.identity.url, trouble) from trouble
         if answer.status_code >= 400:
-            raise failure(answer)
+            raise error_of(answer)
         return json_of(answer)
 
 
@@ -134,7 +135,8 @@ class LeasedLedger:
 
     def release(self, token: Token, code: str = "", detail: str = "") -> None:
         """Give the lease back: without a code for others to go on, with one to say why it cannot."""
-        self._call("release", {"token": token_to_json(token), "code": code, "detail": detail})
+        body = {"token": token_to_json(token), "code": code, "detail": detail[:_LONGEST_DETAIL]}
+        self._call("release", body)
 
     def tell(self, events: Sequence[Json]) -> None:
         """Rows for the run log: time, level, code and message each."""
@@ -180,9 +182,9 @@ def failure(answer: httpx.Response) -> WherryError:
     """What an answer of the protocol means to the holder of a lease."""
     trouble = error_of(answer)
     if trouble.code == _LEASE_LOST or answer.status_code == 404:
-        return LeaseLost(trouble.message)
+        return LeaseLost(trouble.message.removeprefix(CODES[_LEASE_LOST].message).strip())
     if trouble.code in CODES:
-        return RunError(trouble.code, trouble.message)
+        return RunError(trouble.code, trouble.message.removeprefix(CODES[trouble.code].message).strip())
     return trouble
 
 
