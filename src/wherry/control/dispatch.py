@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -53,23 +53,26 @@ class Dispatch:
         self._database = plane.database
         self._settings = plane.settings
 
-    async def take(self, holder: Holder, wait: float) -> Grant | None:
-        """A lease for an agent, waiting for one at most `wait` seconds."""
+    async def take(self, holder: Holder, wait: float, gone: Callable[[], Awaitable[bool]]) -> Grant | None:
+        """A lease for an agent, waiting for one at most `wait` seconds; none for one that is `gone` meanwhile."""
         deadline = time.monotonic() + wait
-        announced = False
-        while True:
-            ticket = self.wakeups.ticket()
-            grant = await self._take(holder)
-            left = deadline - time.monotonic()
-            if grant is not None or left <= 0 or self._plane.stopping.is_set():
-                break
-            if not announced:
-                announced = True
-                await self._database.write(presence.waits, holder.oid, self._plane.clock() + left)
-            await self.wakeups.wait(ticket, min(left, self._settings.database_poll_seconds))
-        if announced:
-            await self._database.write(presence.waits, holder.oid, 0.0)
-        return grant
+        waiting = None
+        try:
+            while True:
+                ticket = self.wakeups.ticket()
+                if await gone():
+                    return None
+                grant = await self._take(holder)
+                left = deadline - time.monotonic()
+                if grant is not None or left <= 0 or self._plane.stopping.is_set():
+                    return grant
+                if waiting is None:
+                    now = self._plane.clock()
+                    waiting = await self._database.write(presence.begin_wait, holder.key, now, now + left)
+                await self.wakeups.wait(ticket, min(left, self._settings.database_poll_seconds))
+        finally:
+            if waiting is not None:
+                await self._database.write(presence.end_wait, waiting)
 
     async def _take(self, holder: Holder) -> Grant | None:
         for run in await self._database.read(candidates, holder, self._plane.clock()):

@@ -44,7 +44,7 @@ async def lease(request: Request) -> Response:
     wait = min(number(await body_of(request), "wait"), service.settings.long_poll_seconds)
     holder = await service.database.read(holder_of, caller(request))
     with answers():
-        grant = await service.part(Dispatch).take(holder, wait)
+        grant = await service.part(Dispatch).take(holder, wait, request.is_disconnected)
     return Response(status_code=204) if grant is None else JSONResponse(grant.to_json())
 
 

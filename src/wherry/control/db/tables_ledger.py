@@ -134,7 +134,14 @@ agent_presence = Table(
     Column("facts", JSON, nullable=False, default=dict, comment="what heartbeats tell, in the API's words"),
     Column("seen_at", Float, nullable=False),
     Column("offline_at", Float, nullable=False, comment="Offline when nothing is heard until then"),
-    Column("waiting_until_at", Float, nullable=False, default=0.0, comment="asks for work until then"),
+)
+
+waiters = Table(
+    "waiters",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("agent_key", String, nullable=False, index=True, comment="who asks for work, once a request"),
+    Column("until_at", Float, nullable=False),
 )
 
 consents = Table(

@@ -87,7 +87,7 @@ def renew(
     partition_rows.save(conn, ledger.renew(partition, progress, terms.now, terms.ttl))
     if progress:
         run_state.change_work(conn, run.id, progressed_at=terms.now)
-    return _renewal(conn, run, holder, terms)
+    return _renewal(conn, run, terms)
 
 
 def commit(
@@ -104,7 +104,7 @@ def commit(
     partition_rows.put_off(conn, run.id, progress.deferred)
     _name_segments(conn, run.id, before, progress.segments)
     _count(conn, run, progress, terms.now)
-    answer = _renewal(conn, run, holder, terms)
+    answer = _renewal(conn, run, terms)
     partition_rows.save(conn, after, answer.to_json())
     if parts:
         wakeups.stir(conn)
@@ -201,13 +201,13 @@ def _left(progress: Progress) -> list[ledger.Work]:
     return [work for work in (progress.commit.rest, *progress.commit.parts) if work is not None]
 
 
-def _renewal(conn: Connection, run: RunState, holder: Holder, terms: Terms) -> Renewal:
+def _renewal(conn: Connection, run: RunState, terms: Terms) -> Renewal:
     if run.stopping:
         status = life.move(run.status, Event.HEARD)
         if status is not run.status:
             run_state.change(conn, run.id, terms.now, status=str(status))
         return Renewal(terms.ttl, stop=True)
-    idle = presence.count_waiting(conn, run, holder.oid, terms.now)
+    idle = presence.count_waiting(conn, run, terms.now)
     split = idle > 0 and partition_rows.count_free(conn, run.id, idle) < idle
     return Renewal(terms.ttl, split=split)
 

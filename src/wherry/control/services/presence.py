@@ -6,12 +6,13 @@ worked out when it is asked for; written is only what changes the picture: a hea
 
 from __future__ import annotations
 
+import secrets
 import time
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from wherry.control.db.tables_identity import principals
-from wherry.control.db.tables_ledger import agent_presence, partitions
+from wherry.control.db.tables_ledger import agent_presence, partitions, waiters
 from wherry.control.services import resource_store
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.run_state import RunState
@@ -65,9 +66,17 @@ def beat(conn: Connection, oid: str, facts: Json, now: float, offline_at: float)
     )
 
 
-def waits(conn: Connection, oid: str, until: float) -> None:
-    """An agent asks for work until then; 0 for no more."""
-    conn.execute(update(agent_presence).where(agent_presence.c.oid == oid).values(waiting_until_at=until))
+def begin_wait(conn: Connection, agent_key: str, now: float, until: float) -> str:
+    """An agent asks for work; answers the name of this wait.  Waits of requests that broke off are forgotten."""
+    name = secrets.token_hex(8)
+    conn.execute(delete(waiters).where(waiters.c.agent_key == agent_key, waiters.c.until_at < now))
+    conn.execute(insert(waiters).values(id=name, agent_key=agent_key, until_at=until))
+    return name
+
+
+def end_wait(conn: Connection, name: str) -> None:
+    """It asks no more."""
+    conn.execute(delete(waiters).where(waiters.c.id == name))
 
 
 def members(conn: Connection, agents: str, grouped: bool) -> list[str]:
@@ -86,18 +95,11 @@ def may_work(conn: Connection, run: RunState, agent_key: str) -> bool:
     return agent_key in members(conn, run.agents, run.grouped)
 
 
-def count_waiting(conn: Connection, run: RunState, but: str, now: float) -> int:
-    """How many other agents of a run's group wait for work."""
-    if not run.grouped:
-        return 0
-    query = select(func.count()).select_from(agent_presence)
-    return conn.execute(
-        query.where(
-            agent_presence.c.agent_key.in_(members(conn, run.agents, run.grouped)),
-            agent_presence.c.oid != but,
-            agent_presence.c.waiting_until_at > now,
-        )
-    ).scalar_one()
+def count_waiting(conn: Connection, run: RunState, now: float) -> int:
+    """How many requests for work wait that a run could serve: of other agents, or of one with room for more."""
+    mine = members(conn, run.agents, run.grouped)
+    query = select(func.count()).select_from(waiters)
+    return conn.execute(query.where(waiters.c.agent_key.in_(mine), waiters.c.until_at > now)).scalar_one()
 
 
 def view_agent(conn: Connection, agent: Resource, properties: Json) -> None:

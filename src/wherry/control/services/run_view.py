@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, tuple_
 
+from wherry.control.db.tables_ledger import grant_uses, run_work, sas_policies
 from wherry.control.db.tables_runs import runs
 from wherry.control.services.resource_store import Json
 from wherry.model import ids
@@ -17,11 +18,20 @@ from wherry.model.run import TERMINAL, ScanStatus
 
 TYPE = "microsoft.storagemover/storagemovers/projects/jobdefinitions/jobruns"
 
+_ACCESS = {
+    "opening": "Opening",
+    "live": "Open",
+    "withdrawing": "PendingRevocation",
+    "withdrawn": "Ended",
+}
 _ENDED = tuple(status.value for status in TERMINAL)
 
 
-def render_run(row: Row[Any]) -> Json:
-    """A row of `runs` as a resource of type jobRuns; what has no value yet is left out."""
+def render_run(row: Row[Any], access: Json | None = None) -> Json:
+    """A row of `runs` as a resource of type jobRuns; what has no value yet is left out.
+
+    `access` is what `access_of` tells of the run.
+    """
     mover = row.resource_id.lower().rpartition("/projects/")[0]
     properties: Json = {
         "status": row.status,
@@ -44,7 +54,7 @@ def render_run(row: Row[Any]) -> Json:
         "jobDefinitionProperties": row.job_properties,
         "error": {"code": row.error_code, "message": row.error_message or ""} if row.error_code else None,
         "warnings": row.warnings or None,
-        "wherry": _wherry(row),
+        "wherry": _wherry(row, access),
         "provisioningState": "Succeeded",
     }
     return {
@@ -94,6 +104,24 @@ def active_run(conn: Connection, *, job_key: str | None = None, endpoint: str | 
     return conn.execute(query.limit(1)).scalar()
 
 
+def run_into(conn: Connection, scope_key: str, now: float) -> str | None:
+    """A run that may write at `scope_key` or below: it has not ended, or its access is still to be taken back.
+
+    What could not be taken back in time has ended by itself with the expiry of its policy.
+    """
+    going = (
+        select(runs.c.id, run_work.c.scope)
+        .join(run_work, run_work.c.run == runs.c.id)
+        .where(runs.c.status.not_in(_ENDED))
+    )
+    standing = select(
+        sas_policies.c.run,
+        sas_policies.c.account_key + "/blobservices/default/containers/" + sas_policies.c.container,
+    ).where(sas_policies.c.state != "withdrawn", sas_policies.c.expires_at > now)
+    found = [*conn.execute(going), *conn.execute(standing)]
+    return next((str(run) for run, scope in found if ids.contains(scope_key, scope)), None)
+
+
 def _counters(counted: dict[str, list[int]]) -> Json:
     if not counted:
         return {}
@@ -104,8 +132,30 @@ def _counters(counted: dict[str, list[int]]) -> Json:
     return shown
 
 
-def _wherry(row: Row[Any]) -> Json | None:
-    told: Json = {}
+def access_of(conn: Connection, run: str) -> Json:
+    """What a run may touch: the scope that is really enforced, and whether access stands, is being taken back or ended.
+
+    `roleAssignments` are the names of those made for this run that still stand.
+    """
+    scope = conn.execute(select(run_work.c.scope).where(run_work.c.run == run)).scalar()
+    made = conn.execute(select(grant_uses.c.assignment).where(grant_uses.c.run == run)).scalars().all()
+    policy = conn.execute(
+        select(sas_policies.c.id, sas_policies.c.state, sas_policies.c.ended_at).where(
+            sas_policies.c.run == run
+        )
+    ).first()
+    told: Json = {"enforcedScope": scope, "accessState": "Open" if made else "None"}
+    if made:
+        told["roleAssignments"] = list(made)
+    if policy is not None:
+        told |= {"accessPolicy": policy.id, "accessState": _ACCESS[policy.state]}
+        if policy.ended_at is not None:
+            told["accessEndTime"] = _time(policy.ended_at)
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _wherry(row: Row[Any], access: Json | None) -> Json | None:
+    told: Json = dict(access or {})
     if "Deleted" in row.counters:
         told["itemsDeleted"], told["bytesDeleted"] = row.counters["Deleted"]
     if row.options:
