@@ -141,7 +141,7 @@ def delete(
         return None
     location = _location_of(conn, root)
     for one in resource_store.tree(conn, root.key):
-        TYPES[one.type].rules.release(conn, one, caller)
+        TYPES[one.type].rules.release(conn, one, caller, root)
     role_assignments.remove_below(conn, root.id)
     resource_store.remove(conn, root.key)
     operation = operations.succeeded(conn, caller, root.id) if target.type.slow_delete else None

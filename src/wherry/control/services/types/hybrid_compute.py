@@ -14,7 +14,7 @@ PROVIDER = "Microsoft.HybridCompute"
 API_VERSIONS = ("2026-07-15", "2025-01-13", "2024-07-10", "2022-12-27")
 
 
-def release_machine(conn: Connection, machine: Resource, caller: Caller) -> None:
+def release_machine(conn: Connection, machine: Resource, caller: Caller, _root: Resource) -> None:
     """The identity is the machine's: its agent can do nothing more and is told to need attention."""
     agents.machine_deleted(conn, machine, caller)
 

@@ -17,6 +17,7 @@ from wherry.model import ids
 from wherry.model.errors import ApiError
 
 _AGENT = agents.TYPE
+_GROUP = "microsoft.storagemover/storagemovers/agentgroups"
 _JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
 
 PAIRS = frozenset({("LocalMount", "LocalMount"), ("LocalMount", "AzureStorageBlobContainer")})
@@ -35,10 +36,10 @@ def prepare_agent(conn: Connection, draft: Draft) -> None:
         draft.state = {"agentStatus": agents.PLACEHOLDER}
 
 
-def release_agent(conn: Connection, agent: Resource, caller: Caller) -> None:
+def release_agent(conn: Connection, agent: Resource, caller: Caller, _root: Resource) -> None:
     """Unregister: identity, assignments and grants go with the agent, and no group names it any more."""
     agents.unregister(conn, agent.key, caller.now)
-    for group in resource_store.children(conn, str(agent.parent_key), _AGENT + "groups"):
+    for group in resource_store.children(conn, str(agent.parent_key), _GROUP):
         left = [name for name in group.properties["agents"] if name.lower() != agent.name.lower()]
         if left != group.properties["agents"]:
             resource_store.rewrite(conn, caller, group.key, properties=group.properties | {"agents": left})
@@ -57,18 +58,18 @@ def prepare_group(conn: Connection, draft: Draft) -> None:
     draft.properties["agents"] = list(wanted.values())
 
 
-def release_group(conn: Connection, group: Resource, caller: Caller) -> None:
-    """A group that a job names stays."""
-    del caller
+def release_group(conn: Connection, group: Resource, _caller: Caller, root: Resource) -> None:
+    """A group that a job names stays, unless the job goes too."""
+    if root.key != group.key:
+        return
     for job in resource_store.under(conn, str(group.parent_key), _JOB):
         named = job.properties.get("wherry", {}).get("agentGroup", "")
-        if named.lower() == group.name.lower() and resource_store.find(conn, str(job.parent_key)):
+        if named.lower() == group.name.lower():
             raise ApiError(409, "AgentGroupInUse", f"The job definition '{job.id}' names this group.")
 
 
-def release_endpoint(conn: Connection, endpoint: Resource, caller: Caller) -> None:
+def release_endpoint(conn: Connection, endpoint: Resource, _caller: Caller, _root: Resource) -> None:
     """An endpoint that a run uses stays until the run ends."""
-    del caller
     run = run_view.active_run(conn, endpoint=endpoint.id)
     if run is not None:
         raise ApiError(
@@ -100,9 +101,8 @@ def prepare_job(conn: Connection, draft: Draft) -> None:
         raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
 
 
-def release_job(conn: Connection, job: Resource, caller: Caller) -> None:
+def release_job(conn: Connection, job: Resource, _caller: Caller, _root: Resource) -> None:
     """A job definition with a run that has not ended stays."""
-    del caller
     run = run_view.active_run(conn, job_key=job.key)
     if run is not None:
         raise ApiError(

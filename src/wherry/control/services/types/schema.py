@@ -165,7 +165,8 @@ class Rules:
     """What is special about a type, besides its fields; each is called inside the transaction.
 
     `prepare(conn, draft)` before a resource is written: looks at other resources, sets server state, or refuses.
-    `release(conn, resource, caller)` before it is deleted, by itself or with what it lies in: refuses or clears up.
+    `release(conn, resource, caller, root)` before it is deleted, by itself or with `root`, which it lies in: refuses
+    or clears up.
     `view(conn, resource, properties)` adds to the properties of an answer what is computed.
     """
 

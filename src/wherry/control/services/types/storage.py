@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import vault
+from wherry.control.services import run_view, vault
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types.schema import Field, ResourceType, Rules, invalid
 from wherry.model import ids
+from wherry.model.errors import ApiError
 
 PROVIDER = "Microsoft.Storage"
 API_VERSIONS = ("2025-08-01", "2025-06-01", "2024-01-01", "2023-05-01", "2023-01-01", "2022-09-01")
@@ -77,7 +78,6 @@ KEY = "accountKey"
 
 def prepare_account(conn: Connection, draft: Draft) -> None:
     """A back end needs its key; another address or name needs the key again, so that none is used elsewhere."""
-    del conn
     told = draft.properties["wherry"]
     given = told.pop(KEY, None)
     name = draft.id.rpartition("/")[2]
@@ -86,18 +86,31 @@ def prepare_account(conn: Connection, draft: Draft) -> None:
     if given is None and old != told:
         message = "The key of the account is required when the endpoint is registered or changed."
         raise invalid(f"properties.wherry.{KEY}", message, "MissingProperty")
+    if draft.old is not None and old != told:
+        _refuse_in_use(conn, draft.old, draft.caller)
     draft.secret = given
 
 
-def release_account(conn: Connection, account: Resource, caller: Caller) -> None:
-    """The key goes with the registration."""
-    del caller
+def release_account(conn: Connection, account: Resource, caller: Caller, _root: Resource) -> None:
+    """The key goes with the registration, but not while it is needed to take access back."""
+    _refuse_in_use(conn, account, caller)
     vault.delete_secret(conn, account.key)
 
 
-def view_account(conn: Connection, account: Resource, properties: Json) -> None:
+def release_container(conn: Connection, container: Resource, caller: Caller, _root: Resource) -> None:
+    """A container that a run writes into stays registered until the run ends."""
+    _refuse_in_use(conn, container, caller)
+
+
+def _refuse_in_use(conn: Connection, found: Resource, caller: Caller) -> None:
+    run = run_view.run_into(conn, found.key, caller.now)
+    if run is not None:
+        message = f"The job run '{run}' has access to it. Stop the run or wait for its end, then try again."
+        raise ApiError(409, "StorageAccountInUse", message)
+
+
+def view_account(_conn: Connection, account: Resource, properties: Json) -> None:
     """Where Azure's clients look for the address."""
-    del conn
     properties["primaryEndpoints"] = {"blob": account.properties["wherry"]["blobEndpoint"] + "/"}
 
 
@@ -126,6 +139,7 @@ CONTAINER = ResourceType(
     ("storageAccounts", "blobServices=default", "containers"),
     name=ids.CONTAINER_NAME,
     verbs=frozenset({"put", "get", "delete", "list"}),
+    rules=Rules(release=release_container),
 )
 
 TYPES = (ACCOUNT, CONTAINER)

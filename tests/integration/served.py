@@ -1,0 +1,121 @@
+"""A control plane in a process of its own, and Azure's own clients signed in to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from azure.identity import DeviceCodeCredential
+from azure.mgmt.authorization import AuthorizationManagementClient
+from azure.mgmt.hybridcompute import HybridComputeManagementClient
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.resource.subscriptions import SubscriptionClient
+from azure.mgmt.storagemover import StorageMoverMgmtClient
+
+from wherry.control import breakglass, environment
+
+START_LIMIT = 60.0
+SERVE = """
+import sys
+from pathlib import Path
+from wherry.control.serve import run
+sys.exit(run(Path(sys.argv[1]), sys.argv[2], log_level="warning"))
+"""
+
+
+@dataclass
+class Served:
+    """A running control plane; `credential` is the first administrator's."""
+
+    state: Path
+    url: str
+    process: subprocess.Popen[str]
+
+    def __post_init__(self) -> None:
+        self.env = environment.variables(self.state)
+        self.subscription = self.env["WHERRY_SUBSCRIPTION_ID"]
+        self.tenant = self.env["WHERRY_TENANT_ID"]
+        self.ca_file = self.env["WHERRY_CA_FILE"]
+        self.credential = DeviceCodeCredential(
+            authority=self.env["WHERRY_AUTHORITY"],
+            tenant_id=self.tenant,
+            disable_instance_discovery=True,
+            connection_verify=self.ca_file,
+            prompt_callback=lambda _uri, code, _expires: breakglass.approve(self.state, code),
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "base_url": self.url,
+            "credential_scopes": [f"{self.url}/.default"],
+            "connection_verify": self.ca_file,
+        }
+
+    @property
+    def movers(self) -> StorageMoverMgmtClient:
+        return StorageMoverMgmtClient(self.credential, self.subscription, **self.options)
+
+    @property
+    def resources(self) -> ResourceManagementClient:
+        return ResourceManagementClient(self.credential, self.subscription, **self.options)
+
+    @property
+    def authorization(self) -> AuthorizationManagementClient:
+        return AuthorizationManagementClient(self.credential, self.subscription, **self.options)
+
+    @property
+    def machines(self) -> HybridComputeManagementClient:
+        return HybridComputeManagementClient(self.credential, self.subscription, **self.options)
+
+    @property
+    def subscriptions(self) -> SubscriptionClient:
+        return SubscriptionClient(self.credential, **self.options)
+
+    def token(self) -> str:
+        """An access token for the resource API."""
+        return str(self.credential.get_token(f"{self.url}/.default").token)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextmanager
+def serving(state: Path) -> Iterator[Served]:
+    """Serve `state` on a free loopback port while the block runs."""
+    log = state.with_suffix(".log")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(state), "127.0.0.1:0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ,
+        )  # fmt: skip
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.select(START_LIMIT)
+    line = process.stdout.readline() if process.poll() is None else ""
+    if not line:
+        process.kill()
+        process.communicate()
+        raise AssertionError(f"the control plane did not start: {log.read_text()}")
+    served = Served(state, json.loads(line)["url"], process)
+    try:
+        yield served
+    finally:
+        served.stop()
