@@ -5,8 +5,9 @@
     python examples/resources.py            # prints a code: approve it in the browser, or on the control plane's
                                             # host with `wherry device approve CODE --state DIR`
 
-Nothing in here is special to Wherry but the endpoint type `LocalMount` (a folder on the agent's machine).  It makes a resource
-group of its own and deletes it at the end; nothing is copied: no agent is registered.
+Nothing in here is special to Wherry but the endpoint type `LocalMount` (a folder on the agent's machine) and the key
+`wherry` of the job.  It makes a resource group of its own and deletes it at the end; nothing is copied: no agent is
+registered.
 """
 
 from __future__ import annotations
@@ -63,20 +64,18 @@ def describe(movers: StorageMoverMgmtClient, subscription: str) -> None:
         "properties": {"endpointType": "LocalMount", "path": "/srv/photos", "endpointKind": "Source"}
     }
     shown("endpoint", movers.endpoints.create_or_update(GROUP, "mover", "photos", source))
-    account = f"/subscriptions/{subscription}/resourceGroups/{GROUP}/providers/Microsoft.Storage/storageAccounts/archive"
+    providers = f"/subscriptions/{subscription}/resourceGroups/{GROUP}/providers"
     target: Any = {
         "properties": {
             "endpointType": "AzureStorageBlobContainer",
-            "storageAccountResourceId": account,
+            "storageAccountResourceId": f"{providers}/Microsoft.Storage/storageAccounts/archive",
             "blobContainerName": "photos",
         }
     }
     shown("endpoint", movers.endpoints.create_or_update(GROUP, "mover", "archive", target))
 
     # A placeholder: it gets work only after `wherry agent register` on its machine.
-    machine = (
-        f"/subscriptions/{subscription}/resourceGroups/{GROUP}/providers/Microsoft.HybridCompute/machines/nas"
-    )
+    machine = f"{providers}/Microsoft.HybridCompute/machines/nas"
     agent: Any = {"properties": {"arcResourceId": machine, "arcVmUuid": str(uuid.uuid4())}}
     shown("agent", movers.agents.create_or_update(GROUP, "mover", "nas", agent))
 

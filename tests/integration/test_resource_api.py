@@ -105,7 +105,8 @@ def test_a_mover_is_made_read_changed_listed_and_deleted(movers: StorageMoverMgm
 
 
 def test_endpoints_of_both_types(movers: StorageMoverMgmtClient, mover: str) -> None:
-    account = f"/subscriptions/{movers._config.subscription_id}/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/acc"
+    group = f"/subscriptions/{movers._config.subscription_id}/resourceGroups/g"
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/acc"
     blob: Any = {
         "properties": {
             "endpointType": "azurestorageblobcontainer",

@@ -150,7 +150,10 @@ def delete(
 
 def list_in(conn: Connection, target: Target, kind: ResourceType, after: str, limit: int) -> Page:
     """A page of the resources of `kind` that lie directly in `target`."""
-    parent = require(conn, target)
+    parent = resource_store.find(conn, str(target.id), target.type.key)
+    if parent is None:
+        _parent(conn, target)
+        raise absent(target) if target.type is GROUP else _no_parent(str(target.id))
     return _page(
         conn, kind, resource_store.children(conn, parent.key, kind.key, after=after, limit=limit + 1), limit
     )
@@ -219,13 +222,17 @@ def _parent(conn: Connection, target: Target) -> Resource | None:
         )
     parent = resource_store.find(conn, target.parent_id)
     if parent is None:
-        raise ApiError(
-            404,
-            "ParentResourceNotFound",
-            "Can not perform requested operation on nested resource. "
-            f"Parent resource '{target.parent_id.rpartition('/')[2]}' not found.",
-        )
+        raise _no_parent(target.parent_id)
     return parent
+
+
+def _no_parent(parent_id: str) -> ApiError:
+    return ApiError(
+        404,
+        "ParentResourceNotFound",
+        "Can not perform requested operation on nested resource. "
+        f"Parent resource '{parent_id.rpartition('/')[2]}' not found.",
+    )
 
 
 def _draft(
