@@ -1,0 +1,253 @@
+"""The agent as a process: waits for its registration, tells that it is alive, takes leases and works them off.
+
+One thread sends heartbeats, one thread a lease asks for work and does it; the main thread watches over them, over
+signals and over the registration.  A thread that fails unexpectedly ends the process: whoever started it starts it
+anew, and what it held is found again by the next holder.  Called by `wherry agent run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from wherry.agent import facts, log_lines
+from wherry.agent.log_lines import tell
+from wherry.agent.register import trust
+from wherry.agent.roots import Roots
+from wherry.agent.session import Session
+from wherry.agent.state import AgentState, Registration
+from wherry.client.agent_protocol import AgentProtocol
+from wherry.client.connection import Unreachable, pause
+from wherry.client.interruptible import Interruptible
+from wherry.client.profile import https_url
+from wherry.client.proven import IdentityGone
+from wherry.engine.lease import boot_time
+from wherry.engine.pool import Pool
+from wherry.model.errors import ApiError, UsageError
+from wherry.model.wire import HEARTBEAT_SECONDS, LONG_POLL_SECONDS
+
+EXIT_STOPPED = 0
+EXIT_IDENTITY_GONE = 4
+
+_WATCH_SECONDS = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the owner of the machine says: `wherry agent run`'s own options.
+
+    `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
+    are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.
+    """
+
+    url: str | None = None
+    ca_file: Path | None = None
+    ca_fingerprint: str | None = None
+    allow_source: tuple[Path, ...] = ()
+    allow_target: tuple[Path, ...] = ()
+    leases: int = 2
+    workers: int | None = None
+    poll_seconds: float = LONG_POLL_SECONDS
+
+
+def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
+    """Be the agent of `state` until SIGTERM (or `stopping`); the exit code of the process.
+
+    Raises `UsageError` when another process is this agent, or for options that make no sense.
+    """
+    log_lines.configure()
+    roots = Roots.named(options.allow_source, options.allow_target, state.directory)
+    stopping = stopping or threading.Event()
+    with state.alone("run"):
+        if threading.current_thread() is threading.main_thread():
+            _stop_on_signals(stopping)
+        if options.url is not None:
+            _meet(state, options.url, options, stopping)
+        while not stopping.is_set():
+            registration = _await_registration(state, stopping)
+            if registration is None:
+                continue
+            if not Service(state, registration, options, roots, stopping).run():
+                return EXIT_IDENTITY_GONE
+    tell(logging.INFO, "stopped", "The agent has stopped.")
+    return EXIT_STOPPED
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _meet(state: AgentState, url: str, options: Options, stopping: threading.Event) -> None:
+    """Pin the control plane, as soon as it can be reached."""
+    known = state.registration()
+    if known is not None:
+        if known.url != https_url(url, "The URL"):
+            raise UsageError(
+                f"This agent is registered with {known.url}. Unregister it first, or leave --url away."
+            )
+        return
+    attempt = 0
+    while not stopping.is_set():
+        try:
+            trust(state, url, options.ca_file, options.ca_fingerprint)
+        except Unreachable as trouble:
+            attempt += 1
+            tell(logging.WARNING, "unreachable", str(trouble))
+            stopping.wait(pause(attempt, _LONGEST_PAUSE))
+        else:
+            return
+
+
+def _await_registration(state: AgentState, stopping: threading.Event) -> Registration | None:
+    """The registration, as soon as there is one; None when the agent is to stop."""
+    told = False
+    while not stopping.is_set():
+        found = state.registration()
+        if found is not None:
+            return found
+        if not told:
+            tell(
+                logging.INFO,
+                "unregistered",
+                "This agent is not registered. It waits; register it with: wherry agent register.",
+            )
+            told = True
+        stopping.wait(_WATCH_SECONDS)
+    return None
+
+
+@dataclass
+class Service:
+    """A registered agent at work, from one registration to its end."""
+
+    state: AgentState
+    registration: Registration
+    options: Options
+    roots: Roots
+    stopping: threading.Event
+    _over: threading.Event = field(default_factory=threading.Event)
+    _gone: threading.Event = field(default_factory=threading.Event)
+    _reached: bool = True
+
+    def run(self) -> bool:
+        """Work until `stopping` or until the registration is another one; False when the identity is gone."""
+        identity = self.state.identity()
+        if identity is None:
+            return True
+        protocol = AgentProtocol(identity)
+        lines = [Interruptible(identity.ca_file) for _ in range(self.options.leases + 1)]
+        pool = Pool(self.options.workers)
+        session = Session(protocol, self.roots, pool)
+        tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
+        with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
+            futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]
+            futures += [
+                threads.submit(self._guarded, self._serve, protocol, session, line) for line in lines[1:]
+            ]
+            try:
+                self._watch(futures)
+            finally:
+                self._over.set()
+                session.stop()
+                for line in lines:
+                    line.interrupt()
+                for future in futures:
+                    future.exception()
+                # Before the threads that started its processes end: the kernel ends processes with those.
+                pool.close()
+        protocol.close()
+        for line in lines:
+            line.close()
+        for future in futures:
+            future.result()
+        return not self._forget_if_gone()
+
+    def _watch(self, futures: Iterable[Future[None]]) -> None:
+        """Until it is time to stop: told to, a thread has ended, or the registration is another one."""
+        while not self.stopping.wait(_WATCH_SECONDS):
+            if any(future.done() for future in futures):
+                return
+            if self.state.registration() != self.registration:
+                tell(logging.WARNING, "unregistered", "The registration was removed on this machine.")
+                return
+
+    def _guarded(self, work: Callable[..., None], *args: object) -> None:
+        try:
+            work(*args)
+        except IdentityGone:
+            self._gone.set()
+
+    def _beat(self, protocol: AgentProtocol, line: Interruptible) -> None:
+        """Tell the control plane again and again that the agent is alive."""
+        interval, attempt = HEARTBEAT_SECONDS, 0
+        while not self._over.is_set():
+            try:
+                interval = protocol.heartbeat(facts.heartbeat(self.registration.url), line)
+            except (Unreachable, ApiError) as trouble:
+                if self._over.is_set():
+                    return
+                attempt += 1
+                self._note_reach(trouble)
+                self._over.wait(min(interval, pause(attempt, _LONGEST_PAUSE)))
+            else:
+                attempt = 0
+                self._note_reach(None)
+                self._over.wait(interval)
+
+    def _serve(self, protocol: AgentProtocol, session: Session, line: Interruptible) -> None:
+        """Ask for leases and work them off, one after the other."""
+        attempt = 0
+        while not self._over.is_set():
+            asked_at = boot_time()
+            try:
+                grant = protocol.take(self.options.poll_seconds, line)
+            except (Unreachable, ApiError, UsageError) as trouble:
+                if not self._over.is_set():
+                    attempt += 1
+                    self._note_reach(trouble)
+                    self._over.wait(pause(attempt, _LONGEST_PAUSE))
+                continue
+            if grant is None:
+                attempt = 0
+                # A control plane that answers at once, because it is about to stop, is not asked in a tight loop.
+                if boot_time() - asked_at < _WATCH_SECONDS:
+                    self._over.wait(_WATCH_SECONDS)
+            elif session.work(grant, asked_at):
+                attempt = 0
+            else:
+                attempt += 1
+                self._over.wait(pause(attempt, _LONGEST_PAUSE))
+
+    def _note_reach(self, trouble: Exception | None) -> None:
+        """Log when the control plane is lost and when it is found again, not each attempt."""
+        if trouble is not None and self._reached:
+            tell(logging.WARNING, "unreachable", str(trouble))
+        if trouble is None and not self._reached:
+            tell(logging.INFO, "reachable", "The control plane answers again.")
+        self._reached = trouble is None
+
+    def _forget_if_gone(self) -> bool:
+        """Wipe the identity when the control plane has deleted it."""
+        if not self._gone.is_set():
+            return False
+        if self.state.registration() == self.registration:
+            self.state.forget()
+        tell(
+            logging.ERROR,
+            "identity.gone",
+            "The control plane has removed this agent's identity; its key is wiped. "
+            "Register it anew with: wherry agent register.",
+            code="AZSM0010",
+        )
+        return True

@@ -1,0 +1,229 @@
+"""One lease from its grant to its end: roots, credential, engine, renewals, release.
+
+The lease's time counts from before it was asked for, on a clock that goes on while the machine sleeps; a thread
+renews it every third of its time, and the engine's processes see the same deadline.  Whatever happens, the lease
+ends here: done, given back with or without a code, or lost.  Called by `daemon`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from wherry.agent.log_lines import tell
+from wherry.agent.roots import Roots, Side, check_apart
+from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
+from wherry.client.connection import Unreachable
+from wherry.engine.chapters import Stopped
+from wherry.engine.lease import LeaseClock, boot_time
+from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.worker import perform
+from wherry.model.errors import (
+    ApiError,
+    Denied,
+    LeaseLost,
+    NotFound,
+    RunError,
+    StoreError,
+    Unsafe,
+    UsageError,
+)
+from wherry.model.wire import Grant, Place
+from wherry.stores.port import StoreSpec
+from wherry.stores.registry import open_store
+
+LOCAL = "LocalMount"
+BLOB = "AzureStorageBlobContainer"
+
+_LOST = "AZSM1023"
+_FAILED = "AZSM1060"
+_UNSUPPORTED = {"source": "AZSM1029", "target": "AZSM1026"}
+_TROUBLES: dict[Side, dict[type[StoreError], str]] = {
+    "source": {NotFound: "AZSM1001", Denied: "AZSM1003", Unsafe: "AZSM1007"},
+    "target": {NotFound: "AZSM1022", Denied: "AZSM1021", Unsafe: "AZSM1032"},
+}
+_RELEASE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Why a lease is given back: without a code for others to go on."""
+
+    code: str = ""
+    detail: str = ""
+
+
+class Session:
+    """The work of one agent on its leases, for as many threads as it holds leases."""
+
+    def __init__(self, protocol: AgentProtocol, roots: Roots, pool: Pool) -> None:
+        self._protocol = protocol
+        self._roots = roots
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._held: set[LeaseClock] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Make every lease, held or to come, end after what is under way."""
+        with self._lock:
+            self._stopping = True
+            for clock in self._held:
+                clock.stop = True
+
+    def work(self, grant: Grant, asked_at: float) -> bool:
+        """Work a lease off; `asked_at` is `boot_time` from before it was asked for.
+
+        False when it ended badly, so that the next one should not be asked for at once.  Raises `IdentityGone`.
+        """
+        about = {"run": grant.order.run, "partition": grant.token.partition, "epoch": grant.token.epoch}
+        tell(logging.INFO, "lease.begin", "A lease begins.", **about)
+        clock = self._pool.lease()
+        try:
+            asked_at = self._enter(grant, clock, asked_at)
+            with self._holding(clock), self._renewing(grant, clock, asked_at):
+                release = self._perform(grant, clock, about)
+        except (RunError, ApiError) as lost:
+            tell(logging.WARNING, "lease.lost", str(lost), **about)
+            return False
+        finally:
+            clock.end()
+            clock.close()
+        if release is not None:
+            self._give_back(grant, release, about)
+        return release is None or not release.code
+
+    def _enter(self, grant: Grant, clock: LeaseClock, asked_at: float) -> float:
+        """Start the clock.  A lease that was long waited for is renewed at once: its time counts from the asking."""
+        ttl = grant.ttl
+        if boot_time() - asked_at > ttl / 3:
+            asked_at = boot_time()
+            until = asked_at + ttl
+            ledger = self._protocol.ledger(grant.order.run, lambda: until - boot_time())
+            ttl = ledger.renew(grant.token, progress=False).ttl
+        clock.extend(asked_at, ttl)
+        return asked_at
+
+    @contextlib.contextmanager
+    def _holding(self, clock: LeaseClock) -> Iterator[None]:
+        with self._lock:
+            self._held.add(clock)
+            clock.stop = self._stopping
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(clock)
+
+    def _perform(self, grant: Grant, clock: LeaseClock, about: dict[str, Any]) -> Release | None:
+        """Let the engine work; None when nothing is left to give back."""
+        ledger = self._protocol.ledger(grant.order.run, clock.remaining)
+        specs: tuple[StoreSpec, StoreSpec] | None = None
+        try:
+            specs = self._specs(grant, ledger)
+            perform(grant, ledger, *specs, self._pool, clock)
+        except LeaseLost as lost:
+            tell(logging.WARNING, "lease.lost", str(lost), **about)
+            return None
+        except Stopped:
+            return Release()
+        except RunError as trouble:
+            return Release(trouble.code, trouble.detail)
+        except WorkerDied as died:
+            return Release(_LOST, str(died))
+        except StoreError as trouble:
+            return diagnose(trouble, specs)
+        except (ApiError, UsageError) as trouble:
+            return Release(_FAILED, str(trouble))
+        tell(logging.INFO, "lease.done", "The lease's work is done.", **about)
+        return None
+
+    def _specs(self, grant: Grant, ledger: LeasedLedger) -> tuple[StoreSpec, StoreSpec]:
+        order = grant.order
+        source = self._spec(order.source, "source", grant, ledger)
+        target = self._spec(order.target, "target", grant, ledger)
+        if order.source.kind == order.target.kind == LOCAL:
+            check_apart(source, target)
+        return source, target
+
+    def _spec(self, place: Place, side: Side, grant: Grant, ledger: LeasedLedger) -> StoreSpec:
+        if place.kind == LOCAL:
+            return self._roots.spec(place, side)
+        if place.kind == BLOB and side == "target":
+            secret = ledger.credential(grant.token).secret
+            return StoreSpec("blob", place.location, place.subpath, secret=secret)
+        raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
+
+    @contextlib.contextmanager
+    def _renewing(self, grant: Grant, clock: LeaseClock, asked_at: float) -> Iterator[None]:
+        over = threading.Event()
+        thread = threading.Thread(
+            target=self._renew, args=(grant, clock, asked_at, over), name="renewal", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _renew(self, grant: Grant, clock: LeaseClock, asked_at: float, over: threading.Event) -> None:
+        """Renew every third of the lease's time until it is `over`; losing it ends all writing at once."""
+        ledger = self._protocol.ledger(grant.order.run, lambda: 0.0 if over.is_set() else clock.remaining())
+        ttl = grant.ttl
+        while not over.wait(max(0.0, asked_at + ttl / 3 - boot_time())):
+            asked_at = boot_time()
+            try:
+                renewal = ledger.renew(grant.token, clock.moved())
+            except LeaseLost as lost:
+                if not over.is_set():
+                    clock.end()
+                    tell(logging.WARNING, "lease.lost", str(lost), run=grant.order.run)
+                return
+            except (RunError, ApiError) as refused:
+                clock.end()
+                tell(logging.ERROR, "lease.refused", str(refused), run=grant.order.run)
+                return
+            ttl = renewal.ttl
+            clock.extend(asked_at, ttl)
+            clock.split = clock.split or renewal.split
+            clock.stop = clock.stop or renewal.stop
+
+    def _give_back(self, grant: Grant, release: Release, about: dict[str, Any]) -> None:
+        level = logging.WARNING if release.code else logging.INFO
+        tell(
+            level,
+            "lease.release",
+            "A lease is given back.",
+            code=release.code,
+            detail=release.detail,
+            **about,
+        )
+        # The lease's own time may be over here already; the control plane knows whether it still counts.
+        until = time.monotonic() + _RELEASE_SECONDS
+        ledger = self._protocol.ledger(grant.order.run, lambda: until - time.monotonic())
+        try:
+            ledger.release(grant.token, release.code, release.detail)
+        except (RunError, ApiError, Unreachable) as trouble:
+            tell(logging.WARNING, "lease.release", f"It could not be given back: {trouble}", **about)
+
+
+def diagnose(trouble: StoreError, specs: tuple[StoreSpec, StoreSpec] | None) -> Release:
+    """What a place that could not be opened means for the run: look at both sides once more.
+
+    What passes by itself gives the lease back as a lost one, so that it is tried again a few times.
+    """
+    sides: tuple[Side, Side] = ("source", "target")
+    for side, spec in zip(sides, specs or (), strict=False):
+        try:
+            with contextlib.closing(open_store(spec)) as store:
+                store.probe()
+        except StoreError as found:
+            code = next((code for kind, code in _TROUBLES[side].items() if isinstance(found, kind)), _LOST)
+            return Release(code, str(found))
+    return Release(_LOST, str(trouble))
