@@ -99,14 +99,18 @@ class Case:
         return found
 
 
-def blob_spec(azurite: Azurite, subpath: bytes = b"", permission: str = "rwdl") -> StoreSpec:
+def blob_spec(azurite: Azurite, subpath: bytes = b"") -> StoreSpec:
     """A fresh container and a credential for it."""
-    name = azurite.container("conform").container_name
+    return spec_of(azurite, azurite.container("conform").container_name, subpath)
+
+
+def spec_of(azurite: Azurite, name: str, subpath: bytes = b"") -> StoreSpec:
+    """A container that is there and a credential for it."""
     sas = generate_container_sas(
         azurite.account,
         name,
         account_key=azurite.key,
-        permission=permission,
+        permission="rwdl",
         expiry=datetime.now(UTC) + timedelta(hours=1),
     )
     return StoreSpec("blob", f"{azurite.url}/{name}", subpath, secret=sas)

@@ -1,0 +1,217 @@
+"""HTTP as servers speak it, well and badly; and who is spoken to at all."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from tests.faulty_wire import read_message
+from wherry.model.errors import UsageError
+from wherry.stores.blob import wire as wire_module
+from wherry.stores.blob.wire import Address, Lost, Unreached, Wire
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket, int], None]) -> Iterator[tuple[Wire, list[int]]]:
+    """A server that calls `answer` for each connection with its number, and a wire to it."""
+    connections: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                connections.append(len(connections))
+                with client:
+                    answer(client, connections[-1])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    made = Wire(Address.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/c"), answer_seconds=5)
+    try:
+        yield made, connections
+    finally:
+        made.close()
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def says(*pieces: bytes, again: bool = False) -> Callable[[socket.socket, int], None]:
+    def answer(client: socket.socket, number: int) -> None:
+        while read_message(client):
+            for piece in pieces:
+                client.sendall(piece)
+            if not again:
+                return
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "body"),
+    [
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"], 200, b"abc"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: 3\r\n\r", b"\na", b"bc"], 200, b"abc"),
+        ([b"HTTP/1.1 200\r\ncontent-length:3\r\n\r\nabc"], 200, b"abc"),
+        ([CHUNKED + b"2\r\nab\r\n1;x=y\r\nc\r\n0\r\nT: 1\r\n\r\n"], 200, b"abc"),
+        ([b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"], 201, b""),
+        ([b"HTTP/1.1 204 No Content\r\n\r\n"], 204, b""),
+        ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto the end"], 200, b"to the end"),
+        ([b"HTTP/1.0 404 Gone\r\nContent-Length: 0\r\nX-Ms-Error-Code: A\r\n\r\n"], 404, b""),
+    ],
+)  # fmt: skip
+def test_answers_are_read(pieces: list[bytes], status: int, body: bytes) -> None:
+    with server(says(*pieces)) as (wire, _):
+        answer = wire.exchange(HEAD)
+
+    assert answer.status == status
+    assert bytes(answer.body) == body
+
+
+def test_large_bodies_are_read_whole() -> None:
+    body = bytes(range(256)) * 20_000
+    with server(says(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)) as (wire, _):
+        assert bytes(wire.exchange(HEAD).body) == body
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\nabc",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        CHUNKED + b"zz\r\n",
+        CHUNKED + b"5\r\nab",
+        b"X" * 100_000,
+    ],
+)
+def test_what_is_no_whole_answer_is_lost(piece: bytes) -> None:
+    with server(says(piece)) as (wire, _), pytest.raises(Lost):
+        wire.exchange(HEAD)
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    silent = threading.Event()
+
+    def wait(client: socket.socket, number: int) -> None:
+        silent.wait(10)
+
+    with server(wait) as (wire, _):
+        wire._answer_seconds = 0.05
+        with pytest.raises(Lost, match="no answer in time"):
+            wire.exchange(HEAD)
+        silent.set()
+
+
+def test_a_connection_is_kept_and_each_thread_has_its_own() -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    threads: list[threading.Thread] = []
+
+    def serve(client: socket.socket) -> None:
+        with client:
+            says(ok, again=True)(client, 0)
+
+    def answer(client: socket.socket, number: int) -> None:
+        threads.append(threading.Thread(target=serve, args=(client.dup(),)))
+        threads[-1].start()
+
+    with server(answer) as (wire, connections):
+        for _ in range(3):
+            wire.exchange(HEAD)
+        other = threading.Thread(target=wire.exchange, args=(HEAD,))
+        other.start()
+        other.join(10)
+
+    for thread in threads:
+        thread.join(10)
+    assert connections == [0, 1]
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_module, "_IDLE_SECONDS", 0.0)
+    with server(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as (wire, connections):
+        wire.exchange(HEAD)
+        kept = wire._local.connection.socket
+        # Closing is under way; wait until it has arrived.
+        assert kept.recv(1, socket.MSG_PEEK) == b""
+        wire.exchange(HEAD)
+
+    assert connections == [0, 1]
+
+
+def test_words_out_of_turn_end_the_connection() -> None:
+    with server(says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 403 No\r\n\r\n")) as (
+        wire,
+        seen,
+    ):
+        assert wire.exchange(HEAD).status == 200
+        assert wire.exchange(HEAD).status == 200
+
+    assert seen == [0, 1]
+
+
+def test_a_refusal_in_the_middle_of_a_large_body_is_heard() -> None:
+    def answer(client: socket.socket, number: int) -> None:
+        client.recv(1024)
+        client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(1 << 20):
+            pass
+
+    with server(answer) as (wire, _):
+        body = memoryview(bytes(1 << 22))
+        assert wire.exchange(b"PUT / HTTP/1.1\r\nContent-Length: 4194304\r\n\r\n", body).status == 403
+
+
+def test_nobody_there_is_told_apart() -> None:
+    with pytest.raises(Unreached):
+        Wire(Address.parse("http://127.0.0.1:9/c")).exchange(HEAD)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.test/c", "http://10.0.0.1/c", "ftp://127.0.0.1/c", "127.0.0.1/c", "https:///c", "https://h:x/c",
+        "https://u:p@host/c", "https://host/c?sig=x", "https://host/c#x", "http://127.0.0.1.example.test/c",
+    ],
+)  # fmt: skip
+def test_places_that_are_not_spoken_to(url: str) -> None:
+    with pytest.raises(UsageError) as trouble:
+        Address.parse(url)
+
+    assert "sig" not in str(trouble.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "netloc", "path"),
+    [
+        ("https://a.blob.example.test/c", "a.blob.example.test", "/c"),
+        ("https://a.example.test:8443/acc/c/", "a.example.test:8443", "/acc/c"),
+        ("http://127.0.0.1:10000/acc/$root", "127.0.0.1:10000", "/acc/$root"),
+        ("http://localhost/a b", "localhost", "/a%20b"),
+        ("http://[::1]:5/c", "[::1]:5", "/c"),
+    ],
+)
+def test_places_that_are(url: str, netloc: str, path: str) -> None:
+    address = Address.parse(url)
+
+    assert (address.netloc, address.path) == (netloc, path)
+
+
+def test_a_ca_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsageError, match="no-such-file"):
+        Wire(Address.parse("https://127.0.0.1/c"), "/no-such-file")
