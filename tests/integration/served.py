@@ -11,9 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from azure.core.exceptions import HttpResponseError
 from azure.identity import DeviceCodeCredential
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.hybridcompute import HybridComputeManagementClient
@@ -34,7 +36,10 @@ sys.exit(run(Path(sys.argv[1]), sys.argv[2], log_level="warning"))
 
 @dataclass
 class Served:
-    """A running control plane; `credential` is the first administrator's."""
+    """A running control plane; `credential` is the first administrator's.
+
+    Clients are typed `Any`: tests read what the service answered, whatever the models make optional.
+    """
 
     state: Path
     url: str
@@ -50,8 +55,11 @@ class Served:
             tenant_id=self.tenant,
             disable_instance_discovery=True,
             connection_verify=self.ca_file,
-            prompt_callback=lambda _uri, code, _expires: breakglass.approve(self.state, code),
+            prompt_callback=self._approve,
         )
+
+    def _approve(self, _uri: str, code: str, _expires: datetime) -> None:
+        breakglass.approve(self.state, code)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -62,23 +70,23 @@ class Served:
         }
 
     @property
-    def movers(self) -> StorageMoverMgmtClient:
+    def movers(self) -> Any:
         return StorageMoverMgmtClient(self.credential, self.subscription, **self.options)
 
     @property
-    def resources(self) -> ResourceManagementClient:
+    def resources(self) -> Any:
         return ResourceManagementClient(self.credential, self.subscription, **self.options)
 
     @property
-    def authorization(self) -> AuthorizationManagementClient:
+    def authorization(self) -> Any:
         return AuthorizationManagementClient(self.credential, self.subscription, **self.options)
 
     @property
-    def machines(self) -> HybridComputeManagementClient:
+    def machines(self) -> Any:
         return HybridComputeManagementClient(self.credential, self.subscription, **self.options)
 
     @property
-    def subscriptions(self) -> SubscriptionClient:
+    def subscriptions(self) -> Any:
         return SubscriptionClient(self.credential, **self.options)
 
     def token(self) -> str:
@@ -97,12 +105,12 @@ class Served:
 
 
 @contextmanager
-def serving(state: Path) -> Iterator[Served]:
-    """Serve `state` on a free loopback port while the block runs."""
+def serving(state: Path, listen: str = "127.0.0.1:0") -> Iterator[Served]:
+    """Serve `state` while the block runs, by default on a free loopback port."""
     log = state.with_suffix(".log")
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(state), "127.0.0.1:0"],
+            [sys.executable, "-c", SERVE, str(state), listen],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ,
         )  # fmt: skip
     assert process.stdout is not None
@@ -119,3 +127,13 @@ def serving(state: Path) -> Iterator[Served]:
         yield served
     finally:
         served.stop()
+
+
+def code_of(refused: HttpResponseError) -> str | None:
+    """The error code of an answer, as the SDK read it."""
+    return refused.error.code if refused.error else None
+
+
+def target_of(refused: HttpResponseError) -> str | None:
+    """The property that an error is about, as the SDK read it."""
+    return refused.error.target if refused.error else None

@@ -36,6 +36,7 @@ log = logging.getLogger("wherry.control")
 
 STOP_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75
+_PARTING_SECONDS = 0.5
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -83,6 +84,23 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(json.dumps({"ready": True, "url": self._plane.public_url}), flush=True)  # noqa: T201
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        parting = asyncio.create_task(self._drop_idle())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            parting.cancel()
+
+    async def _drop_idle(self) -> None:
+        """Break off what has no request under way: a peer that never says goodbye would hold up the end."""
+        while True:
+            await asyncio.sleep(_PARTING_SECONDS)
+            if self.server_state.tasks:
+                continue
+            for connection in list(self.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from wherry.control.access import Routes
-from wherry.control.arm import authorization, hybrid_compute, storage, storage_mover, subscriptions
+from wherry.control.arm import authorization, hybrid_compute, run_logs, storage, storage_mover, subscriptions
 
 AREAS: tuple[Routes, ...] = (
     subscriptions.routes,
+    run_logs.routes,
     storage_mover.routes,
     hybrid_compute.routes,
     storage.routes,
