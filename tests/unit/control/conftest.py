@@ -1,0 +1,93 @@
+"""A control plane without a socket: real state directory and database, a clock that tests move, requests in process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from wherry.control import deployment
+from wherry.control.app import create_app
+from wherry.control.db.tables_identity import meta
+from wherry.control.deployment import Deployment
+from wherry.control.plane import Plane
+
+START = 1_800_000_000.0
+URL = "https://plane.example"
+
+
+@dataclass
+class Clock:
+    """Time that passes when a test says so."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Made:
+    """A state directory to copy, and the first administrator's password."""
+
+    path: Path
+    password: str
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    path = tmp_path_factory.mktemp("made") / "state"
+    opened = deployment.create_or_open(path, START)
+    opened.close()
+    assert opened.first_password is not None
+    return Made(path, opened.first_password)
+
+
+@pytest.fixture
+def state(made: Made, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.path, tmp_path / "state"))
+
+
+@pytest.fixture
+def opened(state: Path) -> Iterator[Deployment]:
+    opened = deployment.create_or_open(state, START)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def plane(opened: Deployment, clock: Clock) -> Plane:
+    return Plane(
+        opened.database,
+        opened.master,
+        opened.tenant,
+        opened.subscription,
+        URL,
+        opened.ca_file.read_text(),
+        clock=clock,
+    )
+
+
+@pytest.fixture
+async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser or a program, whose cookies last as long as the test."""
+    transport = httpx.ASGITransport(create_app(plane), client=("192.0.2.7", 1))
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(plane: Plane) -> str:
+    """The first administrator's object id."""
+    with plane.database.snapshot() as conn:
+        return str(conn.execute(select(meta.c.value).where(meta.c.key == "first_administrator")).scalar_one())
