@@ -57,6 +57,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str, str | None]:
     return answer.status_code, error["code"], error.get("target")
 
 
+ACCOUNTS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts"
 ENDPOINTS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "MissingProperty", "properties.endpointType"),
     ({"endpointType": "Tape"}, "InvalidProperty", "properties.endpointType"),
@@ -102,7 +103,7 @@ ENDPOINTS: list[tuple[dict[str, Any], str, str]] = [
     (
         {
             "endpointType": "AzureStorageBlobContainer",
-            "storageAccountResourceId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/x",
+            "storageAccountResourceId": f"{ACCOUNTS}/x",
             "blobContainerName": "No_Name",
         },
         "InvalidProperty",
