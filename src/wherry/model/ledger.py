@@ -144,6 +144,7 @@ class Part:
     stage: int
     work: Work
     revisited: bool = False
+    lost: int = 0
 
 
 def cut(phase: Phase, keys: Iterable[bytes], size: int = SLICE_ITEMS) -> Iterator[Part]:
@@ -211,6 +212,16 @@ class Partition:
     expires: float = 0.0
     progressed: float = 0.0
     seq: int = 0
+
+    @classmethod
+    def of(cls, number: int, part: Part) -> Partition:
+        """A new partition for a part."""
+        return cls(number, part.stage, part.work, part.revisited, lost=part.lost)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that the work is part of."""
+        return Phase(self.stage >> 16)
 
     @property
     def open(self) -> bool:
@@ -291,20 +302,24 @@ def commit(partition: Partition, done: Commit, now: float, ttl: float) -> tuple[
     after = replace(partition, rest=done.rest, lost=0, seq=done.seq, expires=now + ttl, progressed=now)
     if done.rest is None:
         after = replace(after, holder="", expires=0.0)
-    parts = [Part(partition.stage, work, partition.revisited) for work in done.parts]
+    lost = LOSSES_BEFORE_ISOLATION - 1 if partition.isolate else 0
+    parts = [Part(partition.stage, work, partition.revisited, lost) for work in done.parts]
     return after, parts
 
 
-def release(partition: Partition) -> Partition:
-    """Give a lease back in good order: the work since the last commit is undone or will be found on the target."""
-    return replace(partition, lease="", holder="", expires=0.0)
+def release(partition: Partition, lost: bool = False) -> Partition:
+    """Take a lease back: its uncommitted work will be found on the target.
+
+    `lost` when it ended badly (a worker died, the time ran out) and not because its holder was told to stop.
+    """
+    return replace(partition, lease="", holder="", expires=0.0, lost=partition.lost + lost)
 
 
 def expire(partition: Partition, now: float) -> Partition:
     """Take a lease whose time is over away; the same partition when there is nothing to take."""
     if not partition.leased or now <= partition.expires:
         return partition
-    return replace(release(partition), lost=partition.lost + 1)
+    return release(partition, lost=True)
 
 
 def _covers(outer: Work | None, inner: Work) -> bool:

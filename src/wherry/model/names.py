@@ -79,13 +79,15 @@ def depth(path: bytes) -> int:
 
 def clean_subpath(text: str) -> bytes:
     """A subpath that a person gave, as a path; refuses whatever could lead out of its root."""
-    path = text.strip("/").encode()
+    try:
+        # What is not UTF-8 on a command line comes as surrogates.
+        path = text.strip("/").encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("A subpath is not allowed: it has characters that are none.") from None
     if not path:
         return b""
     if b"\0" in path or b"\\" in path or any(part in (b"", b".", b"..") for part in path.split(b"/")):
-        raise UsageError(
-            f"Subpath {escape(text.encode())!r} is not allowed: give names joined by single slashes."
-        )
+        raise UsageError(f"Subpath '{escape(path)}' is not allowed: give names joined by single slashes.")
     return path
 
 

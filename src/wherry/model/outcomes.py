@@ -38,6 +38,7 @@ _COUNTER = {
     Outcome.DELETED: "Deleted",
 }
 COUNTERS = ("Scanned", *_COUNTER.values())
+_MOST = 2**63
 
 
 class Row(NamedTuple):
@@ -90,7 +91,7 @@ class Counters:
         """The inverse of `to_json`; refuses unknown names and negative counts."""
         made = cls()
         for name, (count, size) in data.items():
-            if name not in COUNTERS or count < 0 or size < 0:
+            if name not in COUNTERS or not (0 <= count < _MOST and 0 <= size < _MOST):
                 raise ValueError(f"not a counter: {name}")
             made._bump(name, count, size)
         return made

@@ -29,6 +29,9 @@ class Do(Enum):
     EXCLUDE = "exclude"
     UNSUPPORTED = "unsupported"
     FAIL = "fail"
+    LINK_GROUP = "copy the first name of a file, link the others"
+    FINISH = "give a folder its metadata"
+    DELETE = "delete"
 
 
 class FolderState(Enum):
@@ -87,7 +90,7 @@ def decide(
         return Decision(Do.MAKE_LINK)
     if source.links > 1 and holds.hard_links:
         return Decision(Do.DEFER_LINK)
-    return _file(source, target, options, holds, attempt)
+    return compare_file(source, target, options, holds, attempt)
 
 
 def _other_kind(target: Entry, options: JobOptions) -> Decision:
@@ -113,9 +116,10 @@ def _folder_state(source: Entry, target: Entry | None, holds: Holds) -> FolderSt
     return FolderState.EQUAL if _same_time(source, target, holds) else FolderState.TIMES
 
 
-def _file(
+def compare_file(
     source: Entry, target: Entry | None, options: JobOptions, holds: Holds, attempt: Attempt
 ) -> Decision:
+    """What a file needs: data, metadata alone, or nothing."""
     if target is None or target.kind is not Kind.FILE:
         return Decision(Do.TRANSFER)
     if not same_data(source, target, options, holds):
@@ -141,8 +145,11 @@ def _same_time(source: Entry, target: Entry, holds: Holds) -> bool:
 
 
 def _metadata_differs(source: Entry, target: Entry, holds: Holds) -> bool:
-    if holds.mode and source.mode is not None and source.mode != target.mode:
-        return True
+    # Who may not give files away must not set bits that lend the owner's rights.
+    mask = 0o7777 if holds.owner else 0o1777
+    if holds.mode and source.mode is not None:
+        if target.mode is None or (source.mode ^ target.mode) & mask:
+            return True
     if not holds.owner or source.uid is None:
         return False
     return (source.uid, source.gid) != (target.uid, target.gid)

@@ -7,11 +7,13 @@ ignore fields that they do not know, so that one may be newer than the other.
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from wherry.model.entry import Kind
 from wherry.model.errors import UsageError
 from wherry.model.ledger import Commit, Phase, Slice, Span, Token, Work, WorkItem
 from wherry.model.options import JobOptions
@@ -23,6 +25,18 @@ HEARTBEAT_SECONDS = 30.0
 LONG_POLL_SECONDS = 25.0
 
 
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+
+
+@contextmanager
+def well_formed(what: str) -> Iterator[None]:
+    """Turns whatever a foreign value makes go wrong into a `UsageError` that names the shape."""
+    try:
+        yield
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UsageError(f"{what} is malformed.") from error
+
+
 def pack(data: bytes | None) -> str | None:
     """Bytes as base64url text."""
     return None if data is None else base64.urlsafe_b64encode(data).decode().rstrip("=")
@@ -32,10 +46,11 @@ def unpack(text: str | None) -> bytes | None:
     """The inverse of `pack`."""
     if text is None:
         return None
-    try:
+    with well_formed("A field in base64url"):
+        # The decoder itself passes over what does not belong there.
+        if not _BASE64URL.fullmatch(text):
+            raise ValueError
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise UsageError("A field is not base64url.") from error
 
 
 def work_to_json(work: Work | None) -> Json | None:
@@ -53,15 +68,13 @@ def work_from_json(data: Mapping[str, Any] | None) -> Work | None:
     """The inverse of `work_to_json`."""
     if data is None:
         return None
-    try:
+    with well_formed("A part of a run"):
         if "phase" in data:
             return Slice(Phase(data["phase"]), unpack(data["after"]) or b"", unpack(data["through"]) or b"")
         return Span(
-            unpack(data.get("prefix")) or b"", unpack(data.get("start")), unpack(data.get("stop")),
+            unpack(data["prefix"]) or b"", unpack(data.get("start")), unpack(data.get("stop")),
             unpack(data.get("cursor")),
         )  # fmt: skip
-    except (KeyError, ValueError) as error:
-        raise UsageError("A part of a run is malformed.") from error
 
 
 def item_to_json(item: WorkItem) -> Json:
@@ -74,13 +87,11 @@ def item_to_json(item: WorkItem) -> Json:
 
 def item_from_json(data: Mapping[str, Any]) -> WorkItem:
     """The inverse of `item_to_json`."""
-    try:
+    with well_formed("A work item"):
         return WorkItem(
             Phase(data["phase"]), unpack(data["key"]) or b"", unpack(data["path"]) or b"", bool(data["counted"]),
-            str(data.get("etag", "")), int(data.get("size", 0)), str(data.get("kind", "F")),
+            str(data.get("etag", "")), int(data.get("size", 0)), Kind(data.get("kind", "F")).value,
         )  # fmt: skip
-    except (KeyError, ValueError) as error:
-        raise UsageError("A work item is malformed.") from error
 
 
 def token_to_json(token: Token) -> Json:
@@ -92,10 +103,8 @@ def token_to_json(token: Token) -> Json:
 
 def token_from_json(data: Mapping[str, Any]) -> Token:
     """The inverse of `token_to_json`."""
-    try:
+    with well_formed("A lease token"):
         return Token(str(data["incarnation"]), int(data["partition"]), int(data["epoch"]), str(data["lease"]))
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError("A lease token is malformed.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,8 @@ class Place:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Place:
-        return cls(str(data["kind"]), str(data["location"]), unpack(data.get("subpath")) or b"")
+        with well_formed("A place"):
+            return cls(str(data["kind"]), str(data["location"]), unpack(data.get("subpath")) or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +145,11 @@ class RunOrder:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunOrder:
-        return cls(
-            str(data["run"]), Place.from_json(data["source"]), Place.from_json(data["target"]),
-            JobOptions.from_json(data["options"]),
-        )  # fmt: skip
+        with well_formed("The order of a run"):
+            return cls(
+                str(data["run"]), Place.from_json(data["source"]), Place.from_json(data["target"]),
+                JobOptions.from_json(data["options"]),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +170,10 @@ class Sighting:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Sighting:
-        try:
+        with well_formed("A sighting"):
             return cls(
                 str(data["source"]), str(data["target"]), int(data["clock"]), str(data.get("boot", ""))
             )
-        except (KeyError, ValueError, TypeError) as error:
-            raise UsageError("A sighting is malformed.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +181,8 @@ class Grant:
     """A lease as its holder gets it.
 
     `ttl` in seconds, counted by the holder on its own clock from before it asked.  `since`: the run's start on
-    the target's clock in ns, for telling earlier attempts' work; `isolate`: cut the work before doing any.
+    the target's clock in ns, for telling earlier attempts' work; `isolate`: cut the work before doing any;
+    `phase`: what the work is part of.
     """
 
     token: Token
@@ -182,22 +192,26 @@ class Grant:
     revisited: bool = False
     isolate: bool = False
     since: int = 0
+    phase: Phase = Phase.COPY
 
     def to_json(self) -> Json:
         return {
             "token": token_to_json(self.token), "order": self.order.to_json(), "work": work_to_json(self.work),
             "ttl": self.ttl, "revisited": self.revisited, "isolate": self.isolate, "since": self.since,
+            "phase": int(self.phase),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Grant:
-        work = work_from_json(data["work"])
-        if work is None:
-            raise UsageError("A lease without work.")
-        return cls(
-            token_from_json(data["token"]), RunOrder.from_json(data["order"]), work, float(data["ttl"]),
-            bool(data.get("revisited")), bool(data.get("isolate")), int(data.get("since", 0)),
-        )  # fmt: skip
+        with well_formed("A lease"):
+            work = work_from_json(data["work"])
+            if work is None:
+                raise UsageError("A lease without work.")
+            return cls(
+                token_from_json(data["token"]), RunOrder.from_json(data["order"]), work, float(data["ttl"]),
+                bool(data.get("revisited")), bool(data.get("isolate")), int(data.get("since", 0)),
+                Phase(data.get("phase", 0)),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +243,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
-        try:
+        with well_formed("A commit"):
             parts = tuple(work for one in data["parts"] if (work := work_from_json(one)) is not None)
             return cls(
                 Commit(int(data["seq"]), work_from_json(data["rest"]), parts),
@@ -237,8 +251,6 @@ class Progress:
                 tuple(SegmentName(str(name), int(rows)) for name, rows in data["segments"]),
                 tuple(item_from_json(item) for item in data["deferred"]),
             )
-        except (KeyError, ValueError, TypeError) as error:
-            raise UsageError("A commit is malformed.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,4 +269,5 @@ class Renewal:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Renewal:
-        return cls(float(data["ttl"]), bool(data.get("split")), bool(data.get("stop")))
+        with well_formed("A renewal"):
+            return cls(float(data["ttl"]), bool(data.get("split")), bool(data.get("stop")))

@@ -1,0 +1,231 @@
+"""One deed: what a worker does with one item, and the log rows that tell of it.
+
+Trouble of an item becomes a row and never stops its neighbours.  What concerns the whole run is raised: a lost
+lease, a target that refuses the credential, that is full, or that cannot be reached at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wherry.engine import transfer
+from wherry.model import plan
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import (
+    Changed,
+    Conflict,
+    Denied,
+    Full,
+    NotFound,
+    RunError,
+    StoreError,
+    Unavailable,
+)
+from wherry.model.options import JobOptions
+from wherry.model.outcomes import Outcome, Row
+from wherry.model.plan import Do
+from wherry.stores.port import Describes, HoldsLinks, Store
+
+TRANSFERRED = "AZSM0000"
+EARLIER = "AZSM2043"
+
+
+class Deed(NamedTuple):
+    """What is to be done with `path`.
+
+    `do` is TRANSFER, DESCRIBE or MAKE_LINK of the copy phase, or of a later phase LINK_GROUP (`paths` are the
+    names of one file), FINISH (a folder's metadata; `counted` as in `WorkItem`) or DELETE (`target` as it was
+    seen, `tag` of the version that may be deleted).
+    """
+
+    do: Do
+    path: bytes
+    source: Entry | None = None
+    target: Entry | None = None
+    counted: bool = True
+    tag: str = ""
+    paths: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Both:
+    """Both stores of a run as one worker has them open."""
+
+    source: Store
+    target: Store
+    fence: Callable[[], None]
+    moved: Callable[[], None]
+
+    def close(self) -> None:
+        """Let go of both."""
+        self.source.close()
+        self.target.close()
+
+
+def do(both: Both, deed: Deed, options: JobOptions, since: int, revisited: bool) -> list[Row]:
+    """Carry out one deed."""
+    attempt = plan.Attempt(revisited, since)
+    try:
+        if deed.do is Do.LINK_GROUP:
+            return _link_group(both, deed, options, attempt)
+        if deed.do is Do.FINISH:
+            return _finish(both, deed)
+        if deed.do is Do.DELETE:
+            return _delete(both, deed, attempt)
+        return [_copy(both, deed, options)]
+    except StoreError as error:
+        both.fence()
+        _escalate(both, error)
+        return [failed(deed.path, deed.source, error)] if deed.counted else []
+
+
+def failed(path: bytes, entry: Entry | None, error: StoreError, code: str = "") -> Row:
+    """The row of an item that failed."""
+    kind, size = (entry.kind, entry.size) if entry else (Kind.FILE, 0)
+    return Row(time.time(), kind, Outcome.FAILED, code or error.code, size, path, str(error))
+
+
+def row(path: bytes, entry: Entry, code: str = TRANSFERRED, outcome: Outcome = Outcome.TRANSFERRED) -> Row:
+    """The row of an item that ended well."""
+    return Row(time.time(), entry.kind, outcome, code, entry.size, path)
+
+
+def _escalate(both: Both, error: StoreError) -> None:
+    """Raise what is not one item's trouble: ask the target itself when it refused or could not be reached."""
+    if isinstance(error, Full):
+        raise RunError("AZSM1040", "No space is left on it.") from error
+    if not isinstance(error, (Denied, Unavailable)):
+        return
+    try:
+        both.target.probe()
+    except Denied as refusal:
+        raise RunError("AZSM1024", str(refusal)) from error
+    except NotFound as gone:
+        raise RunError("AZSM1022", str(gone)) from error
+
+
+def _copy(both: Both, deed: Deed, options: JobOptions) -> Row:
+    """TRANSFER, DESCRIBE or MAKE_LINK; once more with fresh eyes when source or target moved meanwhile."""
+    entry, expect = deed.source, deed.target
+    if entry is None:
+        raise NotFound("the source item is gone")
+    try:
+        return _copy_once(both, deed.do, deed.path, entry, expect, options)
+    except (Changed, Conflict) as moved:
+        fresh, present = both.source.stat(deed.path), both.target.stat(deed.path)
+        if fresh is None:
+            raise NotFound("the source item vanished while it was copied") from moved
+        if fresh.kind is not entry.kind or entry.kind is not Kind.FILE:
+            raise
+        decision = plan.compare_file(fresh, present, options, both.target.traits.holds, plan.Attempt())
+        if isinstance(moved, Conflict) and decision.do is Do.TRANSFER:
+            raise
+        if decision.do is Do.NOTHING:
+            return row(deed.path, fresh, EARLIER)
+        return _copy_once(both, decision.do, deed.path, fresh, present, options)
+
+
+def _copy_once(
+    both: Both, deed: Do, path: bytes, entry: Entry, expect: Entry | None, options: JobOptions
+) -> Row:
+    target = both.target
+    if deed is Do.DESCRIBE and isinstance(target, Describes):
+        target.describe(path, entry, expect)
+        return row(path, entry, "AZSM2044")
+    if deed is Do.MAKE_LINK:
+        return _symlink(both, path, entry, expect)
+    transfer.copy_file(both.source, target, path, entry, expect, options.verify, both.moved)
+    return row(path, entry)
+
+
+def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row:
+    source, target = both.source, both.target
+    if not (isinstance(source, HoldsLinks) and isinstance(target, HoldsLinks)):
+        raise StoreError("these stores hold no links")
+    text = source.read_link(path)
+    if expect is not None and expect.kind is Kind.LINK and target.read_link(path) == text:
+        return row(path, entry, "AZSM2041", Outcome.NO_TRANSFER_NEEDED)
+    target.make_symlink(path, text, entry, expect)
+    return row(path, entry)
+
+
+def _link_group(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attempt) -> list[Row]:
+    """Names of one file: the first is copied, the others become links to it."""
+    source, target = both.source, both.target
+    if not isinstance(target, HoldsLinks):
+        raise StoreError("the target holds no hard links")
+    rows: list[Row] = []
+    first: bytes | None = None
+    for path in deed.paths:
+        try:
+            entry = source.stat(path)
+            if entry is None or entry.kind is not Kind.FILE:
+                raise NotFound("the source item vanished before it was copied")
+            if first is None:
+                rows.append(_first_name(both, path, entry, options, attempt))
+                first = path
+            else:
+                rows.append(_further_name(target, target, path, first, entry, attempt))
+        except StoreError as error:
+            both.fence()
+            _escalate(both, error)
+            rows.append(failed(path, None, error))
+        both.moved()
+    return rows
+
+
+def _first_name(both: Both, path: bytes, entry: Entry, options: JobOptions, attempt: plan.Attempt) -> Row:
+    present = both.target.stat(path)
+    holds = both.target.traits.holds
+    decision = plan.compare_file(entry, present, options, holds, attempt)
+    if decision.do is Do.NOTHING:
+        return settled(path, entry, decision.code)
+    return _copy(both, Deed(decision.do, path, entry, present), options)
+
+
+def settled(path: bytes, entry: Entry, code: str) -> Row:
+    """The row of an item that needs nothing now: equal before the run, or written by an earlier attempt of it."""
+    outcome = Outcome.TRANSFERRED if code == EARLIER else Outcome.NO_TRANSFER_NEEDED
+    return row(path, entry, code, outcome)
+
+
+def _further_name(
+    target: Store, links: HoldsLinks, path: bytes, first: bytes, entry: Entry, attempt: plan.Attempt
+) -> Row:
+    original, present = target.stat(first), target.stat(path)
+    if original is None:
+        raise NotFound("the first name of the file is not on the target")
+    if present and (present.device, present.inode) == (original.device, original.inode):
+        mine = attempt.revisited and present.changed is not None and present.changed >= attempt.since
+        return settled(path, entry, EARLIER if mine else "AZSM2041")
+    links.make_link(path, first, present)
+    return row(path, entry)
+
+
+def _finish(both: Both, deed: Deed) -> list[Row]:
+    """Give a folder its metadata, now that nothing in it will change any more."""
+    entry = both.source.stat(deed.path)
+    if entry is None or entry.kind is not Kind.FOLDER:
+        raise NotFound("the source folder vanished")
+    if isinstance(both.target, Describes):
+        present = both.target.stat(deed.path)
+        both.target.describe(deed.path, entry, present)
+    return [row(deed.path, entry)] if deed.counted else []
+
+
+def _delete(both: Both, deed: Deed, attempt: plan.Attempt) -> list[Row]:
+    """Remove what only the target has, if that is still so and it is still the version that was seen."""
+    present = both.target.stat(deed.path)
+    if present is None:
+        gone = deed.target if attempt.revisited else None
+        return [row(deed.path, gone, "AZSM2051", Outcome.DELETED)] if gone else []
+    there = both.source.stat(deed.path)
+    if there is not None and (there.kind is Kind.FOLDER) == (present.kind is Kind.FOLDER):
+        return []
+    if present.tag != deed.tag:
+        return []
+    both.target.remove(deed.path, present)
+    return [row(deed.path, present, "AZSM2051", Outcome.DELETED)]

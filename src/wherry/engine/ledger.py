@@ -1,0 +1,279 @@
+"""The ledger as the engine sees it, and the one that `wherry copy` keeps itself.
+
+`Ledger` is the port: the agent implements it over the agent protocol, `LocalLedger` over one SQLite database
+(in memory, or a file with `--state`, so that an interrupted copy goes on where it was).  All deciding is in
+`wherry.model.ledger`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from wherry.model import ledger, run, wire
+from wherry.model.errors import RunError, UsageError
+from wherry.model.ledger import Part, Partition, Phase, Slice, Span, Token, WorkItem
+from wherry.model.options import CopyMode
+from wherry.model.outcomes import Counters
+from wherry.model.wire import Grant, Progress, Renewal, RunOrder, Sighting
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (
+    id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT, run_order TEXT, counters TEXT, error TEXT,
+    source TEXT, since INTEGER, phase INTEGER);
+CREATE TABLE IF NOT EXISTS partition (
+    id INTEGER PRIMARY KEY, stage INTEGER, rest TEXT, revisited INTEGER, attempt INTEGER, lost INTEGER,
+    epoch INTEGER, lease TEXT, seq INTEGER);
+CREATE INDEX IF NOT EXISTS partition_open ON partition (stage, id) WHERE rest IS NOT NULL;
+CREATE TABLE IF NOT EXISTS item (
+    phase INTEGER, key BLOB, path BLOB, counted INTEGER, etag TEXT, size INTEGER, kind TEXT,
+    PRIMARY KEY (phase, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY, rows INTEGER, data BLOB);
+"""
+
+_ITEM = """
+INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (phase, key) DO UPDATE SET counted = max(counted, excluded.counted)
+"""
+
+
+class Ledger(Protocol):
+    """What the engine asks of whoever keeps the ledger.  Each call may raise `LeaseLost` or `RunError`."""
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        """Make finished work count; repeated after a lost answer it counts once."""
+
+    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
+        """The next work items of a leased slice with a key above `after`, sorted by key."""
+
+    def keep(self, token: Token, name: str, segment: bytes) -> None:
+        """Put a segment of the copy log where a commit can name it."""
+
+    def sight(self, token: Token, sighting: Sighting) -> int:
+        """Tell what was found at both places; answers the run's start on the target's clock, ns."""
+
+
+class LocalLedger:
+    """The ledger of one run on this machine.  Used by threads of one process; every call is a transaction."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        if file is not None:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_SCHEMA)
+        self._incarnation = secrets.token_hex(8)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def open(self, order: RunOrder) -> bool:
+        """Begin the run, or go on with the one that the file holds.  True when it goes on.
+
+        Raises `UsageError` when the file belongs to other places or options.
+        """
+        text = json.dumps(order.to_json(), sort_keys=True)
+        with self._transaction() as db:
+            known = db.execute("SELECT run_order FROM run").fetchone()
+            if known is None:
+                db.execute(
+                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, 0)", (self._incarnation, text)
+                )
+                _insert(db, Part(Phase.COPY, Span()))
+                return False
+            if known[0] != text:
+                raise UsageError("The state file belongs to another copy: other places or other options.")
+            db.execute(
+                "UPDATE partition SET lease = '', lost = lost + 1 WHERE lease <> '' AND rest IS NOT NULL"
+            )
+            db.execute("UPDATE run SET incarnation = ?", (self._incarnation,))
+            return True
+
+    def lease(self, order: RunOrder) -> Grant | None:
+        """A lease on the next partition; None when no work is left."""
+        with self._transaction() as db:
+            found = _next(db)
+            while found is None and _advance(db, order):
+                found = _next(db)
+            if found is None:
+                return None
+            leased = ledger.grant(found, "local", secrets.token_hex(16), time.monotonic(), math.inf)
+            _update(db, leased)
+            since = db.execute("SELECT since FROM run").fetchone()[0]
+            token = Token(self._incarnation, leased.id, leased.epoch, leased.lease)
+            work = leased.rest
+            if work is None:
+                return None
+            return Grant(
+                token, order, work, math.inf, leased.revisited, leased.isolate, since or 0, leased.phase
+            )
+
+    def busy(self) -> bool:
+        """Whether a lease is out, so that more work may come."""
+        with self._lock:
+            query = "SELECT count(*) FROM partition WHERE lease <> '' AND rest IS NOT NULL"
+            return bool(self._db.execute(query).fetchone()[0])
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        with self._transaction() as db:
+            partition = _get(db, token.partition)
+            if ledger.repeated(partition, token, progress.commit):
+                return Renewal(math.inf)
+            ledger.check(partition, token, self._incarnation, time.monotonic())
+            after, parts = ledger.commit(partition, progress.commit, time.monotonic(), math.inf)
+            _update(db, after)
+            for part in parts:
+                _insert(db, part)
+            db.executemany(
+                _ITEM,
+                [(i.phase, i.key, i.path, i.counted, i.etag, i.size, i.kind) for i in progress.deferred],
+            )
+            counters = _counters(db)
+            counters.merge(progress.counters)
+            db.execute("UPDATE run SET counters = ?", (json.dumps(counters.to_json()),))
+            return Renewal(math.inf)
+
+    def release(self, token: Token, lost: bool = False) -> None:
+        """Take a lease back after trouble."""
+        with self._transaction() as db:
+            partition = _get(db, token.partition)
+            if partition.leased and partition.epoch == token.epoch:
+                _update(db, ledger.release(partition, lost))
+
+    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT * FROM item WHERE phase = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
+                (work.phase, max(after, work.after), work.through, limit),
+            ).fetchall()
+        return [WorkItem(Phase(row[0]), row[1], row[2], bool(row[3]), *row[4:]) for row in rows]
+
+    def keep(self, token: Token, name: str, segment: bytes) -> None:
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, segment))
+
+    def sight(self, token: Token, sighting: Sighting) -> int:
+        with self._transaction() as db:
+            source, since = db.execute("SELECT source, since FROM run").fetchone()
+            if source is None:
+                db.execute("UPDATE run SET source = ?, since = ?", (sighting.source, sighting.clock))
+                return sighting.clock
+            if source != sighting.source:
+                raise RunError("AZSM1005", "It changed while the copy went on.")
+            return int(since)
+
+    def segments(self) -> Iterator[bytes]:
+        """The copy log's segments in the order of writing; each is forgotten when the next is asked for."""
+        while True:
+            with self._lock:
+                row = self._db.execute("SELECT rowid, data FROM segment ORDER BY rowid LIMIT 1").fetchone()
+            if row is None:
+                return
+            yield row[1]
+            with self._transaction() as db:
+                db.execute("DELETE FROM segment WHERE rowid = ?", (row[0],))
+
+    def counters(self) -> Counters:
+        """The counters of all commits so far."""
+        with self._lock:
+            return _counters(self._db)
+
+    def error(self) -> str | None:
+        """A run code that was noted on the way."""
+        with self._lock:
+            noted: str | None = self._db.execute("SELECT error FROM run").fetchone()[0]
+            return noted
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def _advance(db: sqlite3.Connection, order: RunOrder) -> bool:
+    """Cut the next phase's work items into partitions; False when a lease is out or nothing is left."""
+    if db.execute("SELECT count(*) FROM partition WHERE rest IS NOT NULL").fetchone()[0]:
+        return False
+    done = db.execute("SELECT phase FROM run").fetchone()[0]
+    if done:
+        db.execute("DELETE FROM item WHERE phase = ?", (done,))
+    for phase in ledger.NEXT_PHASES:
+        count = db.execute("SELECT count(*) FROM item WHERE phase = ?", (phase,)).fetchone()[0]
+        if not count:
+            continue
+        if phase is Phase.DELETE and order.options.mode is CopyMode.MIRROR:
+            refused = run.delete_gate(_counters(db), count, order.options)
+            if refused:
+                db.execute("UPDATE run SET error = ?", (refused,))
+                db.execute("DELETE FROM item WHERE phase = ?", (phase,))
+                continue
+        keys = (row[0] for row in db.execute("SELECT key FROM item WHERE phase = ? ORDER BY key", (phase,)))
+        for part in list(ledger.cut(phase, keys)):
+            _insert(db, part)
+        db.execute("UPDATE run SET phase = ?", (phase,))
+        return True
+    return False
+
+
+def _counters(db: sqlite3.Connection) -> Counters:
+    return Counters.from_json(json.loads(db.execute("SELECT counters FROM run").fetchone()[0]))
+
+
+def _work_text(work: ledger.Work | None) -> str | None:
+    return None if work is None else json.dumps(wire.work_to_json(work))
+
+
+def _insert(db: sqlite3.Connection, part: Part) -> None:
+    db.execute(
+        "INSERT INTO partition (stage, rest, revisited, attempt, lost, epoch, lease, seq)"
+        " VALUES (?, ?, ?, 0, ?, 0, '', 0)",
+        (part.stage, _work_text(part.work), part.revisited, part.lost),
+    )
+
+
+def _update(db: sqlite3.Connection, p: Partition) -> None:
+    db.execute(
+        "UPDATE partition SET rest = ?, revisited = ?, attempt = ?, lost = ?, epoch = ?, lease = ?, seq = ?"
+        " WHERE id = ?",
+        (_work_text(p.rest), p.revisited, p.attempt, p.lost, p.epoch, p.lease, p.seq, p.id),
+    )
+
+
+_COLUMNS = "id, stage, rest, revisited, attempt, lost, epoch, lease, seq"
+
+
+def _partition(row: tuple[Any, ...]) -> Partition:
+    rest = wire.work_from_json(json.loads(row[2])) if row[2] else None
+    return Partition(
+        row[0], row[1], rest, bool(row[3]), row[4], row[5], row[6], row[7], expires=math.inf, seq=row[8]
+    )
+
+
+def _get(db: sqlite3.Connection, number: int) -> Partition:
+    row = db.execute(f"SELECT {_COLUMNS} FROM partition WHERE id = ?", (number,)).fetchone()  # noqa: S608
+    return _partition(row)
+
+
+def _next(db: sqlite3.Connection) -> Partition | None:
+    """The first partition of the lowest stage that has open ones, unless all of that stage are leased."""
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM partition WHERE rest IS NOT NULL AND lease = ''"  # noqa: S608
+        " AND stage = (SELECT min(stage) FROM partition WHERE rest IS NOT NULL) ORDER BY id LIMIT 1"
+    ).fetchone()
+    return _partition(row) if row else None

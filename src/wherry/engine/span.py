@@ -1,0 +1,229 @@
+"""A lease on a span of the tree: walk it, decide on each pair, hand out, commit, give work away.
+
+Folders are made on the way down, before anything that lies in them is handed out; their metadata waits for the
+last phase.  A folder whose source cannot be listed is one failed item and contributes nothing to be deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from wherry.engine import deeds
+from wherry.engine.chapters import Chapter, Chapters, Desk
+from wherry.engine.deeds import Deed
+from wherry.engine.walk import Pair, SourceUnlisted, TargetUnlisted, Walk
+from wherry.model import plan
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import RunError, StoreError
+from wherry.model.ledger import Phase, Span, WorkItem, work_key
+from wherry.model.options import CopyMode
+from wherry.model.outcomes import Outcome, Row
+from wherry.model.plan import Decision, Do, FolderState
+from wherry.stores.port import MakesFolders
+
+_PIECES = 8
+
+
+class SpanWork:
+    """The work on one span under one lease."""
+
+    def __init__(self, desk: Desk, span: Span) -> None:
+        self._desk = desk
+        self._span = span
+        self._walk = Walk(desk.source, desk.target, span)
+        self._chapters = Chapters(desk, span)
+        self._chapter = Chapter()
+        self._attempt = plan.Attempt(desk.grant.revisited, desk.since)
+        self._reached = span.cursor
+
+    def run(self) -> None:
+        """Work the span off."""
+        try:
+            self._run()
+        finally:
+            self._chapters.abandon()
+
+    def _run(self) -> None:
+        if not self._begin():
+            return
+        if self._desk.grant.isolate:
+            self._isolate()
+            return
+        while (pair := self._walk.next()) is not None:
+            self._take(pair)
+            if self._chapter.full or self._chapter.old:
+                self._turn()
+                if self._chapters.due():
+                    self._commit()
+        self._turn()
+        self._chapters.drain()
+        self._chapters.commit(None)
+
+    def _begin(self) -> bool:
+        """List the span's folder; False when that failed and the failure is committed as all that came of it."""
+        try:
+            self._walk.begin()
+        except (SourceUnlisted, TargetUnlisted) as error:
+            prefix = self._span.prefix
+            if not prefix:
+                code = "AZSM1001" if isinstance(error, SourceUnlisted) else "AZSM1021"
+                raise RunError(code, str(error)) from error
+            entry = Entry(prefix, Kind.FOLDER)
+            self._chapter.counters.scanned(0)
+            self._chapter.note(deeds.failed(prefix, entry, error))
+            self._turn()
+            self._chapters.drain()
+            self._chapters.commit(None)
+            return False
+        return True
+
+    def _turn(self) -> None:
+        """Close the chapter and begin the next."""
+        if self._reached is not None:
+            self._chapter.end = self._reached
+        self._chapters.close(self._chapter)
+        self._chapter = Chapter()
+
+    def _commit(self) -> None:
+        lease = self._desk.lease
+        if lease.split:
+            self._chapters.drain()
+            given = self._walk.give_away(replace(self._span, cursor=self._reached), _PIECES)
+            if given is not None:
+                self._span, parts = given
+                self._chapters.commit(self._span, tuple(parts))
+                lease.split = False
+                return
+        self._chapters.commit(replace(self._span, cursor=self._chapters.end))
+
+    def _isolate(self) -> None:
+        """Cut the span in two and do nothing else, because it ended three leases; a single file fails alone."""
+        given = self._walk.give_away(self._span, 1)
+        if given is not None:
+            rest, parts = given
+            self._chapters.commit(None, (rest, *parts))
+            return
+        pair = self._walk.next()
+        inside: tuple[Span, ...] = ()
+        if pair is not None and pair.source is not None and pair.source.kind is not Kind.FOLDER:
+            self._chapter.counters.scanned(pair.source.size)
+            self._chapter.note(deeds.failed(pair.path, pair.source, StoreError("it ended three workers")))
+        elif pair is not None:
+            self._take(pair)
+            inside = (Span(pair.path),) if self._walk.inside(pair.path) else ()
+        self._turn()
+        self._chapters.drain()
+        self._chapters.commit(None, inside)
+
+    def _take(self, pair: Pair) -> None:
+        """Decide on one pair."""
+        path, source, target, finished = pair
+        if source is None:
+            if target is not None and not finished:
+                self._only_target(path, target)
+            elif target is not None and target.kind is Kind.FOLDER:
+                self._enter(path, None, target)
+        else:
+            desk = self._desk
+            decision = plan.decide(
+                path, source, target, desk.options, desk.target.traits.holds, self._attempt
+            )
+            if finished:
+                self._go_on(path, source, target, decision)
+                return
+            self._act(path, source, target, decision)
+        self._reached = path
+        self._chapter.items += 1
+
+    def _act(self, path: bytes, source: Entry, target: Entry | None, decision: Decision) -> None:
+        chapter, do = self._chapter, decision.do
+        if do is Do.LATE and self._desk.grant.phase is not Phase.LATE:
+            self._late(path, source, target)
+            return
+        if do is Do.LATE:
+            do, decision = Do.FAIL, Decision(Do.FAIL, "AZSM2066", "an item of another kind is in its place")
+        chapter.counters.scanned(source.size)
+        if do is Do.ENTER:
+            self._folder(path, source, target, decision.folder)
+        elif do is Do.NOTHING:
+            chapter.note(deeds.settled(path, source, decision.code))
+        elif do is Do.DEFER_LINK and not self._desk.options.dry_run:
+            key = work_key(Phase.LINKS, path, (source.device, source.inode))
+            chapter.deferred.append(WorkItem(Phase.LINKS, key, path, size=source.size))
+        elif do in (Do.TRANSFER, Do.DESCRIBE, Do.MAKE_LINK, Do.DEFER_LINK):
+            if self._desk.options.dry_run:
+                chapter.note(deeds.row(path, source))
+            else:
+                size = source.size if do is Do.TRANSFER else 0
+                chapter.hand_out(Deed(do, path, source, target), size)
+        else:
+            outcome = {Do.EXCLUDE: Outcome.EXCLUDED, Do.FAIL: Outcome.FAILED}.get(do, Outcome.UNSUPPORTED)
+            chapter.note(
+                Row(time.time(), source.kind, outcome, decision.code, source.size, path, decision.detail)
+            )
+
+    def _folder(self, path: bytes, source: Entry, target: Entry | None, state: FolderState) -> None:
+        """Enter a folder of the source; listed before it is made, so that a failure leaves nothing behind."""
+        chapter, dry = self._chapter, self._desk.options.dry_run
+        try:
+            self._walk.enter(path, in_source=True, in_target=target is not None)
+            if target is None and not dry and isinstance(self._desk.target, MakesFolders):
+                self._desk.target.make_folder(path)
+        except StoreError as error:
+            if not isinstance(error, (SourceUnlisted, TargetUnlisted)):
+                self._walk.leave()
+            chapter.note(deeds.failed(path, source, error))
+            return
+        if state is not FolderState.DUE or dry:
+            outcome = Outcome.TRANSFERRED if state is FolderState.DUE else Outcome.NO_TRANSFER_NEEDED
+            chapter.note(
+                deeds.row(path, source, "AZSM2041" if state is not FolderState.DUE else "AZSM0000", outcome)
+            )
+        if state is not FolderState.EQUAL and not dry:
+            counted = state is FolderState.DUE
+            key = work_key(Phase.FOLDERS, path)
+            chapter.deferred.append(WorkItem(Phase.FOLDERS, key, path, counted, kind="D"))
+
+    def _go_on(self, path: bytes, source: Entry, target: Entry | None, decision: Decision) -> None:
+        """Enter the folder of a finished item again."""
+        if decision.do is Do.ENTER:
+            self._enter(path, source, target)
+        elif decision.do is Do.LATE and target is not None and target.kind is Kind.FOLDER:
+            self._enter(path, None, target)
+
+    def _enter(self, path: bytes, source: Entry | None, target: Entry | None) -> None:
+        """Go into a folder that a cursor leads into; its own item is finished."""
+        try:
+            self._walk.enter(path, in_source=source is not None, in_target=target is not None)
+        except StoreError as error:
+            self._chapter.counters.scanned(0)
+            self._chapter.note(deeds.failed(path, source or target, error))
+
+    def _late(self, path: bytes, source: Entry, target: Entry | None) -> None:
+        """Put an item off until what stands in its place is deleted."""
+        if self._desk.options.dry_run:
+            self._chapter.counters.scanned(source.size)
+            self._chapter.note(deeds.row(path, source))
+        else:
+            self._chapter.deferred.append(WorkItem(Phase.LATE, path, path, kind=source.kind.value))
+        if target is not None:
+            self._only_target(path, target)
+
+    def _only_target(self, path: bytes, target: Entry) -> None:
+        """In Mirror, an item of the target alone is a candidate for deletion, unless a filter keeps it."""
+        options = self._desk.options
+        if options.mode is not CopyMode.MIRROR or plan.excluded(path, target.kind, options):
+            return
+        if target.kind is Kind.FOLDER:
+            try:
+                self._walk.enter(path, in_source=False, in_target=True)
+            except StoreError:
+                return
+        if self._desk.options.dry_run:
+            self._chapter.note(deeds.row(path, target, "AZSM2051", Outcome.DELETED))
+        elif target.sealed or target.inode:
+            key = work_key(Phase.DELETE, path)
+            self._chapter.deferred.append(
+                WorkItem(Phase.DELETE, key, path, True, target.tag, target.size, target.kind.value)
+            )
