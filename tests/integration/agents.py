@@ -15,6 +15,7 @@ from tests.integration.served import Served
 from wherry.agent.daemon import Options, run
 from wherry.agent.register import Step, Wanted, register
 from wherry.agent.state import AgentState
+from wherry.client.device_code import DeviceCode
 from wherry.client.login import SignIn
 from wherry.client.profile import Profile
 from wherry.client.rest import ResourceClient
@@ -32,7 +33,7 @@ class Administrator:
         self.served = served
         self.profile = Profile.from_environment(served.env)
         self.sign_in = SignIn(self.profile, config)
-        self.sign_in.sign_in(lambda code: breakglass.approve(served.state, code.user_code))
+        self.sign_in.sign_in(self._approve)
         self.api = ResourceClient(self.profile, self.sign_in)
         self.group = f"{self.profile.subscription_path}/resourceGroups/{GROUP}"
         self.api.put(self.group, LOCATION)
@@ -40,6 +41,9 @@ class Administrator:
 
     def close(self) -> None:
         self.api.close()
+
+    def _approve(self, code: DeviceCode) -> None:
+        breakglass.approve(self.served.state, code.user_code)
 
     def mover(self) -> str:
         """The id of a fresh mover."""
@@ -65,7 +69,7 @@ class Administrator:
         steps = []
         for step in registering:
             if step.code is not None:
-                breakglass.approve(self.served.state, step.code.user_code)
+                self._approve(step.code)
             steps.append(step)
         return steps
 

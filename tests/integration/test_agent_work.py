@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.azurite import Azurite
 from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
 from wherry.agent.state import AgentState
@@ -43,13 +44,15 @@ def tree(tmp_path: Path) -> Path:
 
 
 class Job:
-    """A job from one folder to another, for the agent of a fresh mover."""
+    """A job from a folder to a folder or container, for the agent of a fresh mover."""
 
-    def __init__(self, admin: Administrator, mover: str, source: Path, target: Path) -> None:
+    def __init__(self, admin: Administrator, mover: str, source: Path, target: Path | dict[str, Any]) -> None:
         self.api = admin.api
-        for name, path in (("src", source), ("dst", target)):
-            body = {"properties": {"endpointType": "LocalMount", "path": str(path)}}
-            self.api.put(f"{mover}/endpoints/{name}", body)
+        for name, place in (("src", source), ("dst", target)):
+            folder = {"endpointType": "LocalMount", "path": str(place)}
+            self.api.put(
+                f"{mover}/endpoints/{name}", {"properties": place if isinstance(place, dict) else folder}
+            )
         self.api.put(f"{mover}/projects/p", {"properties": {}})
         self.path = f"{mover}/projects/p/jobDefinitions/j"
         properties = {
@@ -95,6 +98,32 @@ def test_a_folder_is_copied_and_the_second_run_has_nothing_to_do(
 
     assert second["status"] == "Succeeded"
     assert (second["itemsTransferred"], second["itemsNoTransferNeeded"]) == (0, 83)
+
+
+def test_a_folder_is_copied_into_a_container(
+    admin: Administrator, state: AgentState, tree: Path, azurite: Azurite
+) -> None:
+    mover = admin.mover()
+    admin.register(state, mover)
+    container = azurite.container()
+    account = f"{admin.group}/providers/Microsoft.Storage/storageAccounts/acc{mover[-8:]}"
+    service = {"blobEndpoint": azurite.url, "accountName": azurite.account, "accountKey": azurite.key}
+    admin.api.put(account, {"location": "westeurope", "properties": {"wherry": service}})
+    admin.api.put(f"{account}/blobServices/default/containers/{container.container_name}", {"properties": {}})
+    target = {
+        "endpointType": "AzureStorageBlobContainer",
+        "storageAccountResourceId": account,
+        "blobContainerName": container.container_name,
+    }
+    job = Job(admin, mover, tree / "source", target)
+
+    with daemon(state, allow_source=(tree / "source",)):
+        ended = job.end(job.start())
+
+    assert (ended["status"], ended["itemsTransferred"]) == ("Succeeded", 83), ended
+    found = {blob.name: container.download_blob(blob.name).readall() for blob in container.list_blobs()}
+    files = {name: data for name, data in content(tree / "source").items() if data is not None}
+    assert {name: data for name, data in found.items() if name in files} == files
 
 
 @pytest.mark.parametrize(("side", "code"), [("source", "AZSM1007"), ("target", "AZSM1032")])

@@ -106,11 +106,9 @@ def register(
             answer = device_code.redeem(connection, endpoints, code, AGENT_CLIENT_ID, proofs, sleep)
             yield Step("approved", "The request was approved.")
             with _uninterrupted():
-                made = _put(
-                    connection, proofs, str(answer.get("access_token", "")), _body(state, url, request)
+                registration = _finish(
+                    state, connection, proofs, request, str(answer.get("access_token", ""))
                 )
-                registration = _registration(url, request, made)
-                state.keep_registration(registration)
             yield Step("registered", f"Registered as {registration.agent_id}.")
 
 
@@ -145,6 +143,26 @@ def _instruction(code: DeviceCode, request: EnrolmentRequest) -> str:
         f"On any machine with a browser open {code.url}, sign in and enter the code {code.user_code}.{number} "
         f"It asks to register the agent {request.agent_name} and is good for {minutes} minutes."
     )
+
+
+def _finish(
+    state: AgentState, connection: Connection, proofs: KeyProofs, request: EnrolmentRequest, token: str
+) -> Registration:
+    """The last step: there and here."""
+    try:
+        made = _put(connection, proofs, token, _body(state, connection.url, request))
+    except ApiError as refused:
+        if refused.code == "KeyInUse":
+            state.forget()
+            raise ApiError(
+                409,
+                refused.code,
+                "This agent's key belongs to an earlier registration. It has been wiped. Start again.",
+            ) from refused
+        raise
+    registration = _registration(connection.url, request, made)
+    state.keep_registration(registration)
+    return registration
 
 
 def _body(state: AgentState, url: str, request: EnrolmentRequest) -> dict[str, Any]:

@@ -8,9 +8,10 @@ out as `LeaseLost` or `RunError`.  Called by `agent.daemon` and `agent.session`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ import httpx
 from wherry.client.connection import TIMEOUT, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
-from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, WherryError
+from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, UsageError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
 from wherry.model.wire import (
     HEARTBEAT_SECONDS,
@@ -62,13 +63,15 @@ class AgentProtocol:
     def heartbeat(self, facts: Json, line: Interruptible | None = None) -> float:
         """Say that the agent is there; the seconds until the next time."""
         found = self._once("POST", "/heartbeat", facts, **_over(line))
-        return float(found.get("interval", HEARTBEAT_SECONDS))
+        with _well_formed():
+            return float(found.get("interval", HEARTBEAT_SECONDS))
 
     def take(self, wait: float, line: Interruptible | None = None) -> Grant | None:
         """A lease, waiting up to `wait` seconds for one; `line.interrupt()` ends the waiting from another thread."""
         timeout = httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)
         found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **_over(line))
-        return Grant.from_json(found) if found else None
+        with _well_formed():
+            return Grant.from_json(found) if found else None
 
     def unregister(self) -> None:
         """Give the identity back: afterwards no call works any more."""
@@ -116,7 +119,8 @@ class LeasedLedger:
     def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
         """Up to `limit` work items of the leased slice that come behind `after`."""
         body = {"token": token_to_json(token), "after": pack(after), "limit": limit}
-        found = [item_from_json(item) for item in self._call("items", body).get("items", [])]
+        with _well_formed():
+            found = [item_from_json(item) for item in self._call("items", body)["items"]]
         return [item for item in found if work.after < item.key <= work.through]
 
     def keep(self, token: Token, name: str, segment: bytes) -> None:
@@ -126,7 +130,8 @@ class LeasedLedger:
     def sight(self, token: Token, sighting: Sighting) -> int:
         """Tell what both sides are; the run's start on the target's clock in ns."""
         body = {"token": token_to_json(token), "sighting": sighting.to_json()}
-        return int(self._call("sighting", body)["since"])
+        with _well_formed():
+            return int(self._call("sighting", body)["since"])
 
     def credential(self, token: Token) -> Credential:
         """What opens the target, as long as leases of this run live."""
@@ -189,7 +194,16 @@ def failure(answer: httpx.Response) -> WherryError:
 
 
 def _renewal(found: Json) -> Renewal:
-    try:
+    with _well_formed():
         return Renewal.from_json(found)
-    except (KeyError, ValueError, TypeError) as broken:
-        raise ApiError(502, "InvalidAnswer", "The answer to a renewal is malformed.") from broken
+
+
+@contextlib.contextmanager
+def _well_formed() -> Iterator[None]:
+    """Turn an answer that makes no sense into the control plane's error, not one of the caller."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, UsageError) as broken:
+        raise ApiError(
+            502, "InvalidAnswer", "The control plane's answer is malformed. Update the agent."
+        ) from broken

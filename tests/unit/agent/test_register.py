@@ -47,7 +47,7 @@ class ControlPlane:
         authority.tokens.append("enrolment")
         server.on("PUT", "/agent/v1/registration", authority.guard(self._register))
 
-    def _proven(self, handler):  # type: ignore[no-untyped-def]
+    def _proven(self, handler):
         def checked(request: Request) -> Answer:
             refused = self.authority.proven(request)
             if refused is None:
@@ -357,6 +357,20 @@ def test_what_the_control_plane_did_not_do_changes_nothing(
 
     list(unregister(state, local_only=True))
     assert state.registration() is None
+
+
+def test_a_key_that_was_used_before_is_replaced(
+    plane: ControlPlane, state: AgentState, wanted: Wanted
+) -> None:
+    before = state.key().thumbprint
+    plane.answers = [Answer(409, {"error": {"code": "KeyInUse", "message": "This key is known."}})]
+
+    with pytest.raises(ApiError, match="Start again"):
+        list(go(state, wanted))
+
+    assert state.key().thumbprint != before
+    list(go(state, wanted))
+    assert state.registration() is not None
 
 
 def test_another_directory_is_another_agent(

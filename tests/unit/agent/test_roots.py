@@ -65,7 +65,7 @@ def test_places_of_the_system_are_refused_under_any_root(tmp_path: Path, name: s
 
     for side in ("source", "target"):
         with pytest.raises(RunError, match="always refused"):
-            roots.spec(source(name), side)  # type: ignore[arg-type]
+            roots.spec(source(name), side)
 
 
 def test_a_link_does_not_lead_out(roots: Roots, data: Path, tmp_path: Path) -> None:
