@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from tests.unit.control.stage import Stage
 from wherry.control import deployment
 from wherry.control.app import create_app
 from wherry.control.db.tables_identity import meta
@@ -91,3 +92,11 @@ def admin(plane: Plane) -> str:
     """The first administrator's object id."""
     with plane.database.snapshot() as conn:
         return str(conn.execute(select(meta.c.value).where(meta.c.key == "first_administrator")).scalar_one())
+
+
+@pytest.fixture
+def stage(opened: Deployment) -> Iterator[Stage]:
+    """A mover to play runs on, in a transaction that is thrown away."""
+    with opened.database.transaction() as conn:
+        yield Stage(conn, START)
+        conn.rollback()

@@ -94,14 +94,14 @@ class Agent:
         form = {"grant_type": DEVICE_CODE, "client_id": AGENT_CLIENT_ID, "device_code": code["device_code"]}
         return await self.post(f"/{self.plane.tenant}/oauth2/v2.0/token", form, key)
 
-    async def sign_in(self, client_id: str, assertion: str | None = None, **fields: str) -> httpx.Response:
+    async def sign_in(self, claimed: str, assertion: str | None = None, **fields: str) -> httpx.Response:
         """`client_credentials` with an assertion."""
         made = assertion or proofs.make_assertion(
-            self.key, client_id, self.plane.issuer, now=self.plane.clock()
+            self.key, claimed, self.plane.issuer, now=self.plane.clock()
         )
         form = {
             "grant_type": "client_credentials",
-            "client_id": client_id,
+            "client_id": claimed,
             "scope": f"{self.plane.agent_audience}/.default",
             "client_assertion_type": proofs.ASSERTION_TYPE,
             "client_assertion": made,

@@ -8,6 +8,8 @@ ten minutes.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,25 @@ from wherry.trust.principals import Principal
 
 routes = Routes()
 
+Handler = Callable[[Request], Awaitable[Response]]
+
 _HERE = Path(__file__).parent / "templates"
 _TEMPLATES = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
 _STYLE = (_HERE / "style.css").read_text()
 _CSP = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+
+def as_page(handler: Handler) -> Handler:
+    """What a person meets is a page, when something is refused too."""
+
+    @wraps(handler)
+    async def answered(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ApiError as refused:
+            return _done(request, "That did not work", refused.message, refused.status)
+
+    return answered
 
 
 @routes.get("/signin/style.css", public())
@@ -51,6 +68,7 @@ async def signin_page(request: Request) -> Response:
 
 
 @routes.post("/signin", public())
+@as_page
 async def sign_in(request: Request) -> Response:
     """Check name and password; a new session on success, and on to the device that waits, if any."""
     service = plane(request)
@@ -69,6 +87,7 @@ async def sign_in(request: Request) -> Response:
 
 
 @routes.post("/signout", public())
+@as_page
 async def sign_out(request: Request) -> Response:
     """End the session."""
     await _form(request)
@@ -85,6 +104,7 @@ async def device_page(request: Request) -> Response:
 
 
 @routes.post("/device", public())
+@as_page
 async def enter_code(request: Request) -> Response:
     """A code was typed: sign in first, then see what it asks for."""
     service = plane(request)
@@ -99,6 +119,7 @@ async def enter_code(request: Request) -> Response:
 
 
 @routes.post("/device/decide", public())
+@as_page
 async def decide(request: Request) -> Response:
     """Approve or deny, with the rights of who is signed in."""
     service = plane(request)
