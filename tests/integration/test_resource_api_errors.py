@@ -207,6 +207,7 @@ def test_paths_that_mean_two_things(client: httpx.Client, mover: str, path: str)
         b'"x"',
         b"null",
         b"[" * 100_000,
+        b'{"a":' * 500 + b"1" + b"}" * 500,
         b'{"a": NaN}',
         b'{"a": "\\ud800"}',
         b"\xff",
@@ -229,6 +230,7 @@ def test_the_shape_around_properties(client: httpx.Client, mover: str) -> None:
         ({"location": "local", "tags": []}, 400, "InvalidProperty", "tags"),
         ({"location": "local", "tags": {"a": 1}}, 400, "InvalidProperty", "tags.a"),
         ({"location": "local", "properties": 1}, 400, "InvalidProperty", "properties"),
+        ({"location": "local", "properties": []}, 400, "InvalidProperty", "properties"),
         (
             {"location": "local", "properties": {"description": []}},
             400,

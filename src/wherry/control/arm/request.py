@@ -26,6 +26,7 @@ from wherry.control.services.types.schema import ResourceType
 from wherry.model import ids
 from wherry.model.errors import ApiError
 
+_LEVELS = 32
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 
 
@@ -92,9 +93,11 @@ async def body_of(request: Request) -> Json:
         raise ApiError(
             400, "InvalidRequestContent", "The request content was invalid: it is not JSON."
         ) from broken
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or _deeper(body, _LEVELS):
         raise ApiError(
-            400, "InvalidRequestContent", "The request content was invalid: an object is expected."
+            400,
+            "InvalidRequestContent",
+            f"The request content was invalid: an object is expected, of at most {_LEVELS} levels.",
         )
     return body
 
@@ -146,6 +149,13 @@ def _collection(request: Request) -> str:
 def _query(request: Request, name: str) -> str | None:
     found = [value for key, value in request.query_params.multi_items() if key.lower() == name]
     return found[0] if found else None
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
 
 
 def _no_constant(word: str) -> Callable[..., Any]:

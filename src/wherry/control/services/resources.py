@@ -101,7 +101,7 @@ def put(
     location = _location(target.type, body, old)
     tags = _tags(body.get("tags")) if target.type.tracked else {}
     identity = _identity(target.type, body)
-    draft = _draft(caller, target, parent, old, body.get("properties") or {})
+    draft = _draft(caller, target, parent, old, _properties(body))
     target.type.rules.prepare(conn, draft)
     columns: Json = {"properties": draft.properties, "state": draft.state, "tags": tags, "identity": identity}
     if old is None:
@@ -120,9 +120,7 @@ def patch(
     """Change what the body names of an existing resource; `tags` are replaced as a whole."""
     old = require(conn, target)
     conditions.check(old)
-    draft = _draft(
-        caller, target, _parent(conn, target), old, merged(old.properties, body.get("properties") or {})
-    )
+    draft = _draft(caller, target, _parent(conn, target), old, merged(old.properties, _properties(body)))
     target.type.rules.prepare(conn, draft)
     columns: Json = {"properties": draft.properties, "state": draft.state}
     if target.type.tracked and body.get("tags") is not None:
@@ -224,6 +222,11 @@ def _parent(conn: Connection, target: Target) -> Resource | None:
     if parent is None:
         raise _no_parent(target.parent_id)
     return parent
+
+
+def _properties(body: Json) -> Any:
+    told = body.get("properties")
+    return {} if told is None else told
 
 
 def _no_parent(parent_id: str) -> ApiError:
