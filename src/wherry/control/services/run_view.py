@@ -61,14 +61,7 @@ def render_run(row: Row[Any], access: Json | None = None) -> Json:
         "id": row.resource_id,
         "name": row.name,
         "type": TYPE,
-        "systemData": {
-            "createdBy": row.created_by,
-            "createdByType": row.created_by_type,
-            "createdAt": iso_time(row.created_at),
-            "lastModifiedBy": row.created_by,
-            "lastModifiedByType": row.created_by_type,
-            "lastModifiedAt": iso_time(row.updated_at),
-        },
+        "systemData": _system_data(row),
         "properties": {name: value for name, value in properties.items() if value is not None},
     }
 
@@ -120,6 +113,17 @@ def run_into(conn: Connection, scope_key: str, now: float) -> str | None:
     ).where(sas_policies.c.state != "withdrawn", sas_policies.c.expires_at > now)
     found = [*conn.execute(going), *conn.execute(standing)]
     return next((str(run) for run, scope in found if ids.contains(scope_key, scope)), None)
+
+
+def _system_data(row: Row[Any]) -> Json:
+    return {
+        "createdBy": row.created_by,
+        "createdByType": row.created_by_type,
+        "createdAt": iso_time(row.created_at),
+        "lastModifiedBy": row.created_by,
+        "lastModifiedByType": row.created_by_type,
+        "lastModifiedAt": iso_time(row.updated_at),
+    }
 
 
 def _counters(counted: dict[str, list[int]]) -> Json:
