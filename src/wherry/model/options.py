@@ -82,8 +82,10 @@ class JobOptions:
         return out
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> JobOptions:
+    def from_json(cls, data: Any) -> JobOptions:
         """Options from the words of the API.  Raises `UsageError` that names the option and what it takes."""
+        if not isinstance(data, Mapping):
+            raise UsageError("Options must be an object of names and values.")
         known = {_camel(one.name): one.name for one in fields(cls)}
         values: dict[str, Any] = {}
         for word, value in data.items():

@@ -147,9 +147,9 @@ def _same_time(source: Entry, target: Entry, holds: Holds) -> bool:
 def _metadata_differs(source: Entry, target: Entry, holds: Holds) -> bool:
     # Who may not give files away must not set bits that lend the owner's rights.
     mask = 0o7777 if holds.owner else 0o1777
-    if holds.mode and source.mode is not None:
-        if target.mode is None or (source.mode ^ target.mode) & mask:
-            return True
+    wanted = source.mode if holds.mode else None
+    if wanted is not None and (target.mode is None or (wanted ^ target.mode) & mask):
+        return True
     if not holds.owner or source.uid is None:
         return False
     return (source.uid, source.gid) != (target.uid, target.gid)

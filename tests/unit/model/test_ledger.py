@@ -246,6 +246,16 @@ def test_a_split_loses_and_doubles_nothing(walked: list[bytes], pieces: int) -> 
     assert all(Span().covers(span) for span in spans)
 
 
+def test_what_is_finished_is_not_given_away_again() -> None:
+    held = ledger.grant(Partition.of(1, Part(0, Span(cursor=b"a/b"))), "a", "l", 0, TTL)
+
+    for again in (Span(b"a", b"b"), Span(b"a"), Span(b"", b"a"), Span(cursor=b"a")):
+        with pytest.raises(UsageError):
+            ledger.commit(held, Commit(1, None, (again,)), 0, TTL)
+    # What lies in the finished folder is not finished with it.
+    ledger.commit(held, Commit(1, Span(b"a/b"), (Span(b"a", b"c"), Span(b"", b"b"))), 0, TTL)
+
+
 def test_too_many_parts_are_refused() -> None:
     held = ledger.grant(Partition.of(1, Part(0, Span())), "a", "l", 0, TTL)
     parts = tuple(Span(b"", b"%04d" % n, b"%04d\0" % n) for n in range(ledger.MAX_PARTS + 1))

@@ -1,0 +1,153 @@
+"""Every decision about an item, as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wherry.model.entry import Entry, Kind
+from wherry.model.names import NameRules
+from wherry.model.options import Compare, CopyMode, JobOptions, Links
+from wherry.model.plan import Attempt, Do, FolderState, Holds, decide, excluded
+
+FILE = Entry(b"f", Kind.FILE, 5, 1_000_000_007, 50, 0o640, 1, 2)
+FOLDER = Entry(b"d", Kind.FOLDER, 0, 1_000_000_007, 50, 0o750, 1, 2)
+LINK = Entry(b"l", Kind.LINK, 0, 7, 50, 0o777, 1, 2)
+PIPE = Entry(b"p", Kind.SPECIAL)
+ALL = Holds(NameRules())
+BLOB = Holds(NameRules(), symlinks=False, hard_links=False)
+NO_OWNER = Holds(NameRules(), owner=False)
+COARSE = Holds(NameRules(), precision=2_000_000_000)
+MIRROR = JobOptions(mode=CopyMode.MIRROR)
+AGAIN = Attempt(revisited=True, since=40)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "holds", "attempt", "do", "code"),
+    [
+        # Files.
+        (FILE, None, {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, FILE, {}, ALL, {}, Do.NOTHING, "AZSM2041"),
+        (FILE, FILE._replace(size=6), {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, FILE._replace(modified=1_000_000_008), {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, FILE._replace(modified=1_000_000_008), {}, COARSE, {}, Do.NOTHING, "AZSM2041"),
+        (FILE, FILE._replace(modified=2_000_000_001), {}, COARSE, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, FILE._replace(modified=None), {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE._replace(modified=None), FILE, {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, FILE._replace(modified=1), {"compare": Compare.SIZE}, ALL, {}, Do.NOTHING, "AZSM2041"),
+        (FILE, FILE._replace(size=6, modified=1), {"compare": Compare.SIZE}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        # Metadata alone.
+        (FILE, FILE._replace(mode=0o644), {}, ALL, {}, Do.DESCRIBE, "AZSM2044"),
+        (FILE, FILE._replace(mode=None), {}, ALL, {}, Do.DESCRIBE, "AZSM2044"),
+        (FILE, FILE._replace(uid=9), {}, ALL, {}, Do.DESCRIBE, "AZSM2044"),
+        (FILE, FILE._replace(gid=9), {}, ALL, {}, Do.DESCRIBE, "AZSM2044"),
+        (FILE, FILE._replace(uid=9), {}, NO_OWNER, {}, Do.NOTHING, "AZSM2041"),
+        (FILE._replace(mode=0o4640), FILE, {}, NO_OWNER, {}, Do.NOTHING, "AZSM2041"),
+        (FILE._replace(mode=0o4640), FILE, {}, ALL, {}, Do.DESCRIBE, "AZSM2044"),
+        (FILE._replace(mode=None, uid=None), FILE, {}, ALL, {}, Do.NOTHING, "AZSM2041"),
+        # What an earlier attempt of this run has done.
+        (FILE, FILE, {}, ALL, AGAIN, Do.NOTHING, "AZSM2043"),
+        (FILE, FILE._replace(changed=39), {}, ALL, AGAIN, Do.NOTHING, "AZSM2041"),
+        (FILE, FILE._replace(changed=40), {}, ALL, AGAIN, Do.NOTHING, "AZSM2043"),
+        (FILE, FILE._replace(changed=None), {}, ALL, AGAIN, Do.NOTHING, "AZSM2041"),
+        (FILE, FILE, {}, ALL, Attempt(since=40), Do.NOTHING, "AZSM2041"),
+        (FILE, FILE._replace(size=4), {}, ALL, AGAIN, Do.TRANSFER, "AZSM0000"),
+        # Links.
+        (LINK, None, {}, ALL, {}, Do.MAKE_LINK, "AZSM0000"),
+        (LINK, FILE, {}, ALL, {}, Do.MAKE_LINK, "AZSM0000"),
+        (FILE, LINK, {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (FILE, PIPE, {}, ALL, {}, Do.TRANSFER, "AZSM0000"),
+        (LINK, None, {}, BLOB, {}, Do.UNSUPPORTED, "AZSM2021"),
+        (LINK, None, {"links": Links.SKIP}, ALL, {}, Do.UNSUPPORTED, "AZSM2021"),
+        (FILE._replace(links=2), FILE, {}, ALL, {}, Do.DEFER_LINK, "AZSM0000"),
+        (FILE._replace(links=2), None, {}, BLOB, {}, Do.TRANSFER, "AZSM0000"),
+        # Other kinds.
+        (PIPE, None, {}, ALL, {}, Do.UNSUPPORTED, "AZSM2021"),
+        (FILE, FOLDER, {}, ALL, {}, Do.FAIL, "AZSM2066"),
+        (FOLDER, FILE, {}, ALL, {}, Do.FAIL, "AZSM2066"),
+        (LINK, FOLDER, {}, ALL, {}, Do.FAIL, "AZSM2066"),
+        (FILE, FOLDER, {"mode": CopyMode.MIRROR}, ALL, {}, Do.LATE, "AZSM0000"),
+        (FOLDER, FILE, {"mode": CopyMode.MIRROR}, ALL, {}, Do.LATE, "AZSM0000"),
+        # What the target cannot hold, and what the filters keep out, in this order.
+        (FILE, None, {}, Holds(NameRules(), max_size=4), {}, Do.UNSUPPORTED, "AZSM2026"),
+        (FILE, None, {}, Holds(NameRules(part_length=1)), {}, Do.UNSUPPORTED, "AZSM2023"),
+        (PIPE, None, {"exclude": ("*",)}, ALL, {}, Do.EXCLUDE, "AZSM2001"),
+        (FILE, FILE, {"include": ("*.txt",)}, ALL, {}, Do.EXCLUDE, "AZSM2001"),
+    ],
+)  # fmt: skip
+def test_decisions(
+    source: Entry,
+    target: Entry | None,
+    options: dict[str, Any],
+    holds: Holds,
+    attempt: Any,
+    do: Do,
+    code: str,
+) -> None:
+    decision = decide(b"dir/name", source, target, JobOptions(**options), holds, attempt or Attempt())
+
+    assert (decision.do, decision.code) == (do, code)
+
+
+@pytest.mark.parametrize(
+    ("target", "holds", "state"),
+    [
+        (None, ALL, FolderState.DUE),
+        (FOLDER, ALL, FolderState.EQUAL),
+        (FOLDER._replace(modified=8), ALL, FolderState.TIMES),
+        (FOLDER._replace(modified=None), ALL, FolderState.TIMES),
+        (FOLDER._replace(mode=0o700), ALL, FolderState.DUE),
+        (FOLDER._replace(uid=9), ALL, FolderState.DUE),
+        (FOLDER._replace(uid=9), NO_OWNER, FolderState.EQUAL),
+        (FOLDER._replace(sealed=False), ALL, FolderState.DUE),
+    ],
+)
+def test_what_a_folder_is_owed(target: Entry | None, holds: Holds, state: FolderState) -> None:
+    decision = decide(b"d", FOLDER, target, JobOptions(), holds, Attempt())
+
+    assert (decision.do, decision.folder) == (Do.ENTER, state)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "include", "exclude", "out"),
+    [
+        (b"a/b.txt", Kind.FILE, (), (), False),
+        (b"a/b.txt", Kind.FILE, ("*.txt",), (), False),
+        (b"a/b.log", Kind.FILE, ("*.txt",), (), True),
+        (b"a", Kind.FOLDER, ("*.txt",), (), False),
+        (b"a", Kind.FOLDER, (), ("a",), True),
+        (b"x/a", Kind.FOLDER, (), ("a",), True),
+        (b"x/a", Kind.FOLDER, (), ("/a",), False),
+        (b"a", Kind.FOLDER, (), ("/a",), True),
+        (b"a/b/c", Kind.FILE, (), ("a/*",), True),
+        (b"a/b.txt", Kind.FILE, ("*.txt",), ("a/*",), True),
+        (b"A.TXT", Kind.FILE, (), ("*.txt",), False),
+        (b"not\xffutf8", Kind.FILE, (), ("not*utf8",), True),
+        (b"[x]", Kind.FILE, (), ("[[]x]",), True),
+        (b".git", Kind.FOLDER, (), (".*",), True),
+    ],
+)
+def test_filters(
+    path: bytes, kind: Kind, include: tuple[str, ...], exclude: tuple[str, ...], out: bool
+) -> None:
+    assert excluded(path, kind, JobOptions(include=include, exclude=exclude)) is out
+
+
+def test_entries_of_one_version_have_one_word() -> None:
+    file = FILE._replace(inode=5, links=2)
+
+    assert FILE.is_same(FILE)
+    assert not FILE.is_same(FILE._replace(changed=51))
+    assert not FILE.is_same(FILE._replace(kind=Kind.LINK))
+    # Another name of the same file went meanwhile, which moves its change time.
+    assert file._replace(links=1, changed=99).is_same(file)
+    assert not file._replace(links=1, changed=99, modified=3).is_same(file)
+    assert not FILE._replace(changed=99).is_same(FILE)
+    # A folder stays itself whatever comes and goes in it.
+    assert FOLDER._replace(modified=9, changed=9).is_same(FOLDER)
+    assert not FOLDER._replace(inode=9).is_same(FOLDER)
+    assert FILE._replace(etag="e", size=9).is_same(FILE._replace(etag="e"))
+    assert not FILE._replace(etag="e").is_same(FILE._replace(etag="f"))
+    # Only the word is kept in the ledger.
+    assert FILE.is_same(Entry(b"", Kind.FILE, etag=FILE.tag))
