@@ -47,8 +47,7 @@ class SpanWork:
     def _run(self) -> None:
         if not self._begin():
             return
-        if self._desk.grant.isolate:
-            self._isolate()
+        if self._desk.grant.isolate and self._isolate():
             return
         while (pair := self._walk.next()) is not None:
             self._take(pair)
@@ -97,24 +96,38 @@ class SpanWork:
                 return
         self._chapters.commit(replace(self._span, cursor=self._chapters.end))
 
-    def _isolate(self) -> None:
-        """Cut the span in two and do nothing else, because it ended three leases; a single file fails alone."""
+    def _isolate(self) -> bool:
+        """Cut the span in two and do nothing else, because it ended three leases; a single file fails alone.
+
+        False when there is nothing to cut but what only the target has: that is walked as ever.
+        """
         given = self._walk.give_away(self._span, 1)
         if given is not None:
             rest, parts = given
             self._chapters.commit(None, (rest, *parts))
-            return
+            return True
         pair = self._walk.next()
         inside: tuple[Span, ...] = ()
-        if pair is not None and pair.source is not None and pair.source.kind is not Kind.FOLDER:
-            self._chapter.counters.scanned(pair.source.size)
-            self._chapter.note(deeds.failed(pair.path, pair.source, StoreError("it ended three workers")))
-        elif pair is not None:
+        if pair is not None and pair.source is None:
             self._take(pair)
-            inside = (Span(pair.path),) if self._walk.inside(pair.path) else ()
+            return False
+        if pair is not None and pair.source is not None and not self._alone(pair, pair.source):
+            self._take(pair)
+            if self._walk.inside(pair.path):
+                inside = (Span(pair.path, cursor=self._span.cursor if pair.finished else None),)
         self._turn()
         self._chapters.drain()
         self._chapters.commit(None, inside)
+        return True
+
+    def _alone(self, pair: Pair, source: Entry) -> bool:
+        """Fail the one file of a span that ends whoever works on it; False when it is no such file."""
+        if source.kind is Kind.FOLDER or pair.finished:
+            return False
+        self._chapter.counters.scanned(source.size)
+        self._chapter.note(deeds.failed(pair.path, source, StoreError("it ended three workers")))
+        self._reached = pair.path
+        return True
 
     def _take(self, pair: Pair) -> None:
         """Decide on one pair."""

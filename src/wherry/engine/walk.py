@@ -45,11 +45,13 @@ class Level:
     """A folder in the middle of being walked: its pairs in order, and how far they are consumed.
 
     `mark` is the name on the way to the cursor: what lies before it is finished, it itself is at least begun.
+    `in_source` is False where only the target has the folder.
     """
 
     folder: bytes
     pairs: list[tuple[Entry | None, Entry | None]]
     mark: bytes | None = None
+    in_source: bool = True
     at: int = 0
 
     @property
@@ -111,7 +113,7 @@ class Walk:
         mark = self._trail.pop(0) if self._trail else None
         if mark is not None:
             pairs = [pair for pair in pairs if _name(pair) >= mark]
-        self._stack.append(Level(folder, pairs, mark))
+        self._stack.append(Level(folder, pairs, mark, in_source))
 
     def leave(self) -> None:
         """Leave the folder that was entered last."""
@@ -140,9 +142,12 @@ class Walk:
     def give_away(self, span: Span, pieces: int) -> tuple[Span, list[Span]] | None:
         """Cut what was not reached yet off `span`, into at most `pieces` spans of like size.
 
-        Returns what is left of `span` with the parts given away, or None when there is nothing to give.
+        Returns what is left of `span` with the parts given away, or None when there is nothing to give.  What
+        only the target has stays: a span is a part of the source.
         """
         for depth, level in enumerate(self._stack):
+            if not level.in_source:
+                return None
             if not level.left:
                 continue
             deepest = depth == len(self._stack) - 1
