@@ -178,7 +178,7 @@ def test_an_agent_that_is_told_to_stop_leaves_the_rest_to_the_next(
     for number in range(3000):
         (tree / "source" / f"more-{number:04}").write_bytes(b"z")
     job = Job(admin, mover, tree / "source", tree / "target")
-    allowed = {"allow_source": (tree,), "allow_target": (tree,)}
+    allowed: dict[str, Any] = {"allow_source": (tree,), "allow_target": (tree,), "workers": 2}
 
     with daemon(state, **allowed) as running:
         run = job.start()

@@ -62,14 +62,16 @@ class AgentProtocol:
 
     def heartbeat(self, facts: Json, line: Interruptible | None = None) -> float:
         """Say that the agent is there; the seconds until the next time."""
-        found = self._once("POST", "/heartbeat", facts, **_over(line))
+        with _over(line) as options:
+            found = self._once("POST", "/heartbeat", facts, **options)
         with _well_formed():
             return float(found.get("interval", HEARTBEAT_SECONDS))
 
     def take(self, wait: float, line: Interruptible | None = None) -> Grant | None:
         """A lease, waiting up to `wait` seconds for one; `line.interrupt()` ends the waiting from another thread."""
         timeout = httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)
-        found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **_over(line))
+        with _over(line) as options:
+            found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **options)
         with _well_formed():
             return Grant.from_json(found) if found else None
 
@@ -173,8 +175,14 @@ class LeasedLedger:
         time.sleep(max(0.0, min(seconds, self._remaining())))
 
 
-def _over(line: Interruptible | None) -> dict[str, Any]:
-    return {} if line is None else {"http": line.http, "extensions": line.extensions}
+@contextlib.contextmanager
+def _over(line: Interruptible | None) -> Iterator[dict[str, Any]]:
+    """What a request over a line of its own is sent with."""
+    if line is None:
+        yield {}
+        return
+    with line.request() as extensions:
+        yield {"http": line.http, "extensions": extensions}
 
 
 def lease_header(token: Token) -> dict[str, str]:

@@ -1,16 +1,17 @@
 """Requests that another thread can end: long polls, heartbeats.
 
 A blocked read only wakes when its socket is shut down.  Each request goes over a connection of its own, whose
-socket is noted as soon as it exists.  Called by the agent's daemon, so that it stops at once when it is told to.
+socket is noted by a second descriptor as soon as it exists: that one stays ours when the first is closed and its
+number given to something else.  Called by the agent's daemon, so that it stops at once when it is told to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ import httpx
 
 from wherry.client.connection import TIMEOUT
 from wherry.trust.authority import client_context
-
-_SOCKET_MADE = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 
 
 class Interruptible:
@@ -30,13 +29,17 @@ class Interruptible:
             verify=client_context(ca_file), timeout=TIMEOUT, limits=httpx.Limits(max_keepalive_connections=0)
         )
         self._lock = threading.Lock()
-        self._socket: socket.socket | ssl.SSLSocket | None = None
+        self._socket: socket.socket | None = None
         self._interrupted = False
 
-    @property
-    def extensions(self) -> Mapping[str, Any]:
-        """What a request over `http` must carry."""
-        return {"trace": self._trace}
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Mapping[str, Any]]:
+        """What requests inside must carry as `extensions`, over `http`."""
+        try:
+            yield {"trace": self._trace}
+        finally:
+            with self._lock:
+                self._let_go()
 
     def interrupt(self) -> None:
         """End the request that is going on, and all later ones."""
@@ -48,18 +51,22 @@ class Interruptible:
         self.http.close()
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event in _SOCKET_MADE:
-            with self._lock:
-                self._socket = info["return_value"].get_extra_info("socket")
-                if self._interrupted:
-                    self._shut()
+        if event != "connection.connect_tcp.complete":
+            return
+        opened = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            self._let_go()
+            self._socket = socket.socket(fileno=os.dup(opened.fileno()))
+            if self._interrupted:
+                self._shut()
 
     def _shut(self) -> None:
-        if self._socket is None or self._socket.fileno() < 0:
-            return
-        # Through a second descriptor: shutting an SSLSocket itself would take the TLS state from under its reader.
-        with socket.socket(fileno=os.dup(self._socket.fileno())) as twin:
-            try:
-                twin.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
+        if self._socket is not None:
+            # The other side may have gone before.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _let_go(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
