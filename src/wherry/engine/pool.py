@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
 from wherry.engine import batch as batches
@@ -25,8 +26,6 @@ from wherry.model.outcomes import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_PR_SET_PDEATHSIG = 1
 
 
 class WorkerDied(WherryError):
@@ -53,6 +52,7 @@ class Pool:
         self.workers = os.cpu_count() or 1 if workers is None else workers
         self._clocks = LeaseClocks()
         self._lock = threading.Lock()
+        self._watched, self._held = multiprocessing.Pipe(duplex=False)
         self._executor = self._start()
 
     def _start(self) -> Executor:
@@ -63,7 +63,7 @@ class Pool:
             self.workers,
             multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(self._clocks.deadlines, self._clocks.moves, os.getpid()),
+            initargs=(self._clocks.deadlines, self._clocks.moves, self._watched),
         )
 
     def lease(self) -> LeaseClock:
@@ -97,14 +97,22 @@ class Pool:
     def close(self) -> None:
         """End the workers once they finished what they hold."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._held.close()
+        self._watched.close()
 
 
 def _begin(
-    deadlines: ctypes.Array[ctypes.c_double], moves: ctypes.Array[ctypes.c_ulonglong], parent: int
+    deadlines: ctypes.Array[ctypes.c_double], moves: ctypes.Array[ctypes.c_ulonglong], parent: Connection
 ) -> None:
-    """Start of a worker process: it ends with its parent and leaves the keyboard's signals to it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    """Start of a worker process: the keyboard's signals are left to the parent, whose end is this one's too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     batches.attach(deadlines, moves)
+
+
+def _end_with(parent: Connection) -> None:
+    """Wait for the end of a pipe that only the parent holds open, however it ends."""
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,127 @@
+"""A copy whose processes are killed with no warning goes on and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import oracle
+from wherry.engine.copy import Report, copy
+from wherry.model.options import JobOptions
+from wherry.model.run import RunStatus
+from wherry.stores.port import StoreSpec
+
+FILES = 12_000
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from wherry.engine.copy import copy
+from wherry.model.options import JobOptions
+from wherry.stores.port import StoreSpec
+if __name__ == "__main__":
+    copy(StoreSpec("posix", sys.argv[1]), StoreSpec("posix", sys.argv[2]), JobOptions(),
+         workers=2, state=Path(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[Path, Path, Path, int]:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    items = oracle.grow(source, FILES)
+    return source, target, tmp_path / "copy.state", items
+
+
+@contextmanager
+def _copying(trees: tuple[Path, Path, Path, int], tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM)
+    source, target, state, _ = trees
+    process = subprocess.Popen([sys.executable, program, source, target, state])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_files(target: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Until so many files are on the target; polls, because nothing else can be asked of a process to be killed."""
+    deadline = time.monotonic() + 60
+    while sum(len(files) for _, _, files in os.walk(target)) < count:
+        assert process.poll() is None, "it was over before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _workers(parent: int) -> list[int]:
+    """The process ids of the pool's workers."""
+    children = [
+        pid
+        for task in Path(f"/proc/{parent}/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    ]
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def _finish(trees: tuple[Path, Path, Path, int]) -> Report:
+    source, target, state, _ = trees
+    return copy(StoreSpec("posix", str(source)), StoreSpec("posix", str(target)), JobOptions(), state=state)
+
+
+def _assert_whole(report: Report, trees: tuple[Path, Path, Path, int]) -> None:
+    source, target, _, items = trees
+    assert report.end.status is RunStatus.SUCCEEDED
+    assert oracle.folder(target) == oracle.folder(source)
+    assert report.counters.items == {"Scanned": items, "Transferred": items}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_killed_copy_goes_on_and_counts_each_item_once(trees, tmp_path, share):
+    with _copying(trees, tmp_path) as process:
+        _wait_for_files(trees[1], int(FILES * share), process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    report = _finish(trees)
+    assert report.resumed
+    _assert_whole(report, trees)
+
+
+def test_killed_worker_process_is_replaced_and_nothing_is_lost(trees, tmp_path):
+    with _copying(trees, tmp_path) as process:
+        _wait_for_files(trees[1], FILES // 4, process)
+        os.kill(_workers(process.pid)[0], signal.SIGKILL)
+        assert process.wait(120) == 0
+    report = _finish(trees)
+    assert report.resumed
+    _assert_whole(report, trees)
+
+
+def test_workers_end_with_the_process_that_made_them(trees, tmp_path):
+    with _copying(trees, tmp_path) as process:
+        _wait_for_files(trees[1], 10, process)
+        workers = _workers(process.pid)
+        assert workers
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() and "Z" not in _state(pid) for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return "Z"
