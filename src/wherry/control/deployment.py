@@ -28,6 +28,8 @@ from wherry.trust.keys import KeyTrouble, MasterKey
 FORMAT = 1
 """Version of the directory's layout; a newer one is refused."""
 
+_BUILDING = ".new-"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -120,7 +122,7 @@ def create_or_open(state: Path, now: float | None = None) -> Deployment:
     """
     state = state.absolute()
     password = None
-    if not state.exists() or not any(state.iterdir()):
+    if _is_new(state):
         password = _create(state, time.time() if now is None else now)
     _check_version(state)
     lock = _acquire(state)
@@ -151,19 +153,37 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     beside.rename(path)
 
 
+def _is_new(state: Path) -> bool:
+    leftovers = ("lost+found", _BUILDING)
+    return not state.exists() or all(name.startswith(leftovers) for name in os.listdir(state))
+
+
 def _create(state: Path, now: float) -> str:
-    state.parent.mkdir(parents=True, exist_ok=True)
-    building = state.with_name(f".{state.name}.{secrets.token_hex(4)}")
-    building.mkdir(mode=0o700)
+    # A mounted directory cannot be replaced by a rename: it is filled instead.
+    mounted = state.is_mount()
+    name = f"{_BUILDING}{secrets.token_hex(4)}"
+    building = state / name if mounted else state.with_name(f"{name}.{state.name}")
     try:
-        password = _build(building, now)
-        # An empty directory that is there already is replaced by the rename.
-        building.rename(state)
+        building.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+        try:
+            password = _build(building, now)
+            if mounted:
+                _fill(building, state)
+            else:
+                building.rename(state)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
     except OSError as trouble:
         raise UsageError(f"The state directory {state} cannot be made: {trouble.strerror}.") from trouble
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return password
+
+
+def _fill(building: Path, state: Path) -> None:
+    """Move everything, and `version`, which makes it a state, at the end."""
+    for name in sorted(os.listdir(building), key=lambda name: name == "version"):
+        (building / name).rename(state / name)
+    state.chmod(0o700)
 
 
 def _build(building: Path, now: float) -> str:

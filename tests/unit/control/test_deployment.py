@@ -56,6 +56,17 @@ def test_an_empty_directory_becomes_a_state_and_one_with_other_things_does_not(t
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thing"]
 
 
+def test_a_mounted_directory_is_filled(tmp_path, monkeypatch):
+    state = tmp_path / "volume"
+    for leftover in ("lost+found", ".new-0badc0de"):
+        (state / leftover).mkdir(parents=True)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == state)
+    deployment.create_or_open(state, START).close()
+    assert (state / "version").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"volume"}
+    deployment.create_or_open(state, START).close()
+
+
 def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")

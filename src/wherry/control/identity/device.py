@@ -11,7 +11,7 @@ import json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from wherry.control import authentication, refusals
+from wherry.control import authentication
 from wherry.control.access import Routes, public
 from wherry.control.identity.oauth import Scope, TokenError, form_of, required, scope_of, tenant_of
 from wherry.control.plane import Plane, plane, source
@@ -54,7 +54,13 @@ async def device_code(request: Request, tenant: str) -> Response:
     )
     codes = await service.database.write(device_codes.start, service.master, grant, service.clock())
     if codes is None:
-        raise refusals.too_many("Too many device codes are waiting. Try again in a minute.", 60)
+        raise TokenError(
+            "temporarily_unavailable",
+            50196,
+            "Too many device codes are waiting. Try again in a minute.",
+            429,
+            {"Retry-After": "60"},
+        )
     return JSONResponse(_answer(service, grant, codes))
 
 
