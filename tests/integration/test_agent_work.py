@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,26 @@ def test_an_agent_that_is_told_to_stop_leaves_the_rest_to_the_next(
         running.stopping.set()
         assert running.wait() == 0
     with daemon(state, **allowed):
+        ended = job.end(run)
+
+    assert (ended["status"], ended["itemsTransferred"]) == ("Succeeded", 3083), ended
+    assert content(tree / "source") == content(tree / "target")
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(
+    admin: Administrator, state: AgentState, tree: Path
+) -> None:
+    mover = admin.mover()
+    admin.register(state, mover)
+    for number in range(3000):
+        (tree / "source" / f"more-{number:04}").write_bytes(b"z")
+    job = Job(admin, mover, tree / "source", tree / "target")
+
+    with daemon(state, allow_source=(tree,), allow_target=(tree,), workers=2):
+        run = job.start()
+        until(lambda: any((tree / "target").iterdir()))
+        for worker in multiprocessing.active_children():
+            worker.kill()
         ended = job.end(run)
 
     assert (ended["status"], ended["itemsTransferred"]) == ("Succeeded", 3083), ended
