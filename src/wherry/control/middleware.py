@@ -91,7 +91,9 @@ def _refusal(scope: Scope, headers: Headers) -> JSONResponse | None:
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > _limit(scope):
         return JSONResponse(
-            error_body("RequestContentTooLarge", _too_large(_limit(scope))), 413, headers={"connection": "close"}
+            error_body("RequestContentTooLarge", _too_large(_limit(scope))),
+            413,
+            headers={"connection": "close"},
         )
     return None
 

@@ -133,7 +133,9 @@ def remove_below(conn: Connection, scope: str) -> int:
     key = ids.key(scope)
     # "0" is the character behind "/".
     below = (role_assignments.c.scope_key > key + "/") & (role_assignments.c.scope_key < key + "0")
-    return conn.execute(delete(role_assignments).where((role_assignments.c.scope_key == key) | below)).rowcount
+    return conn.execute(
+        delete(role_assignments).where((role_assignments.c.scope_key == key) | below)
+    ).rowcount
 
 
 def _keep_an_owner(conn: Connection, row: Row[Any]) -> None:
@@ -148,7 +150,9 @@ def _keep_an_owner(conn: Connection, row: Row[Any]) -> None:
         .where(principals.c.enabled, principals.c.deleted_at.is_(None))
     )
     if conn.execute(others).first() is None:
-        raise ApiError(400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment.")
+        raise ApiError(
+            400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment."
+        )
 
 
 def _check(
