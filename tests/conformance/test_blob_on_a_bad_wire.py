@@ -219,6 +219,32 @@ def test_no_error_tells_the_credential(bad: Bad, spec: StoreSpec) -> None:
     assert signature not in repr(case.store)
 
 
+def a_page(inside: str, marker: str = "") -> bytes:
+    body = (
+        f"<EnumerationResults><Blobs>{inside}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+    )
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        a_page("<Blob><Name>elsewhere</Name><Properties/></Blob>"),
+        a_page("<Blob><Name>folder/below/file</Name><Properties/></Blob>"),
+        a_page("<Blob><Name>folder/../file</Name><Properties/></Blob>"),
+        a_page("<BlobPrefix><Name>other/</Name></BlobPrefix>"),
+        a_page("", "again and again"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot xml <",
+    ],
+)
+def test_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
+    case, wire = bad
+    wire.troubles.append(Trouble(r"comp=list", "reply", times=99, reply=page))
+
+    with pytest.raises(StoreError):
+        list(case.store.list(b"folder"))
+
+
 def test_a_half_sent_file_is_gone_on_with(bad: Bad) -> None:
     case, wire = bad
     assert isinstance(case.store, BlobStore)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
-from wherry.model.errors import Changed, Conflict, NotFound, Unsupported
+from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unsupported
 from wherry.model.plan import Holds
-from wherry.stores.blob.listing import Blob
+from wherry.stores.blob.listing import Blob, Page
 from wherry.stores.blob.metadata import entry_of, metadata_of, seconds
 from wherry.stores.blob.patience import Patience
 from wherry.stores.blob.requests import Requests
@@ -92,24 +92,30 @@ class BlobStore:
     def list(self, folder: bytes) -> Iterator[Entry]:
         prefix = self._top + folder + b"/" if folder else self._top
         found: dict[tuple[bytes, Kind], Entry] = {}
-        marker = ""
-        while True:
-            page, _ = self._requests.list(prefix, marker, self._page)
+        for page in self._pages(prefix):
             for blob in page.blobs:
                 if blob.name != prefix:
-                    entry = _listed(blob, prefix)
+                    entry = _listed(blob, _below(prefix, blob.name))
                     found[entry.name, entry.kind] = entry
             for below in page.prefixes:
-                entry = _prefix(below[len(prefix) : -1])
+                entry = _prefix(_below(prefix, below[:-1]))
                 found.setdefault((entry.name, entry.kind), entry)
-            marker = page.marker
-            if not marker:
-                break
         if not found and folder:
             present = self.blob(folder)
             if present is None or present.kind is not Kind.FOLDER:
                 raise NotFound(f"{names.escape(folder)}: no such folder")
         return iter([found[key] for key in sorted(found)])
+
+    def _pages(self, prefix: bytes) -> Iterator[Page]:
+        marker = ""
+        while True:
+            page, _ = self._requests.list(prefix, marker, self._page)
+            yield page
+            if not page.marker:
+                return
+            if page.marker == marker:
+                raise StoreError("the service's listing does not go on")
+            marker = page.marker
 
     def stat(self, path: bytes) -> Entry | None:
         if not path:
@@ -251,8 +257,16 @@ def _prefix(name: bytes) -> Entry:
     return Entry(name, Kind.FOLDER if name else Kind.SPECIAL, sealed=False)
 
 
-def _listed(blob: Blob, prefix: bytes) -> Entry:
-    return entry_of(blob.name[len(prefix) :], blob.size, blob.last_modified, blob.etag, blob.metadata)
+def _below(prefix: bytes, name: bytes) -> bytes:
+    """The name in its folder; a listing that tells of other places is not believed."""
+    rest = name[len(prefix) :]
+    if not name.startswith(prefix) or b"/" in rest:
+        raise StoreError("the service's listing tells of another folder")
+    return rest
+
+
+def _listed(blob: Blob, name: bytes) -> Entry:
+    return entry_of(name, blob.size, blob.last_modified, blob.etag, blob.metadata)
 
 
 def _metadata(answer: Answer) -> dict[str, str]:
