@@ -28,6 +28,7 @@ from wherry.model.wire import (
     Progress,
     Renewal,
     Sighting,
+    Start,
     item_from_json,
     pack,
     token_to_json,
@@ -129,11 +130,12 @@ class LeasedLedger:
         """Store a segment of the copy log; it exists for readers once a commit names it."""
         self._persist("PUT", f"/segments/{name}", content=segment, headers=lease_header(token))
 
-    def sight(self, token: Token, sighting: Sighting) -> int:
-        """Tell what both sides are; the run's start on the target's clock in ns."""
+    def sight(self, token: Token, sighting: Sighting) -> Start:
+        """Tell what both sides are."""
         body = {"token": token_to_json(token), "sighting": sighting.to_json()}
         with _well_formed():
-            return int(self._call("sighting", body)["since"])
+            answer = self._call("sighting", body)
+            return Start(int(answer["since"]), bool(answer.get("restarted")))
 
     def credential(self, token: Token) -> Credential:
         """What opens the target, as long as leases of this run live."""

@@ -18,6 +18,7 @@ from wherry.engine.deeds import Both, Deed
 from wherry.engine.lease import fence_of
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import Row
+from wherry.model.plan import Attempt
 from wherry.stores.port import StoreSpec
 from wherry.stores.registry import open_store
 
@@ -28,14 +29,13 @@ _OPEN_PAIRS = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Deeds of one lease.  `slot` names its deadline, `since` and `revisited` are those of its grant."""
+    """Deeds of one lease.  `slot` names its deadline."""
 
     source: StoreSpec
     target: StoreSpec
     options: JobOptions
     slot: int
-    since: int
-    revisited: bool
+    attempt: Attempt
     deeds: tuple[Deed, ...]
 
 
@@ -72,7 +72,7 @@ def run(batch: Batch) -> list[Row]:
 
 def _do(both: Both, deed: Deed, batch: Batch) -> list[Row]:
     both.fence()
-    rows = deeds.do(both, deed, batch.options, batch.since, batch.revisited)
+    rows = deeds.do(both, deed, batch.options, batch.attempt)
     both.moved()
     return rows
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from wherry.engine.batch import BATCH_BYTES, BATCH_ITEMS, Batch
 from wherry.engine.deeds import Deed
-from wherry.engine.lease import LeaseClock, boot_time
+from wherry.engine.lease import LeaseClock, boot_id, boot_time
 from wherry.engine.ledger import Ledger
 from wherry.engine.pool import Pool
 from wherry.model.errors import RunError
@@ -21,7 +21,8 @@ from wherry.model.ledger import Commit, Phase, Slice, Work, WorkItem, work_key
 from wherry.model.names import parent
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import Counters, Outcome, Row, encode_rows, segment_name
-from wherry.model.wire import Grant, Progress, SegmentName
+from wherry.model.plan import Attempt
+from wherry.model.wire import Grant, Progress, SegmentName, Sighting
 from wherry.stores.port import Store, StoreSpec, Syncs
 
 COMMIT_ITEMS = 50_000
@@ -49,11 +50,26 @@ class Desk:
     target: Store
     pool: Pool
     lease: LeaseClock
-    since: int
+    attempt: Attempt
 
     @property
     def options(self) -> JobOptions:
         return self.grant.order.options
+
+    def batch(self, deeds: tuple[Deed, ...]) -> Batch:
+        """Deeds with all that a worker needs to do them."""
+        places = (self.source_spec, self.target_spec)
+        return Batch(*places, self.options, self.lease.slot, self.attempt, deeds)
+
+    def confirm(self) -> None:
+        """Tell the ledger that both places are still what they were; raises when they are not."""
+        self.ledger.sight(self.grant.token, look(self.source, self.target))
+
+
+def look(source: Store, target: Store) -> Sighting:
+    """What is really at both places now."""
+    near, far = source.probe(), target.probe()
+    return Sighting(near.identity, far.identity, far.clock, boot_id() if target.traits.durable else "")
 
 
 @dataclass(slots=True)
@@ -107,13 +123,7 @@ class Chapters:
         """Hand a chapter's deeds to the pool and wait while too many are under way."""
         desk = self._desk
         if chapter.deeds:
-            grant = desk.grant
-            chapter.pending = desk.pool.submit(
-                Batch(
-                    desk.source_spec, desk.target_spec, desk.options, desk.lease.slot, desk.since,
-                    grant.revisited, tuple(chapter.deeds),
-                )
-            )  # fmt: skip
+            chapter.pending = desk.pool.submit(desk.batch(tuple(chapter.deeds)))
         self._open.append(chapter)
         while len(self._open) > 2 * max(1, desk.pool.workers) + 2:
             self._finish_first()
@@ -141,6 +151,8 @@ class Chapters:
         """Make all finished chapters count, leaving `rest`; what was written is durable before."""
         desk = self._desk
         self._look()
+        if rest is None:
+            desk.confirm()
         if isinstance(desk.target, Syncs) and desk.target.traits.durable:
             desk.target.sync()
         seq = self._seq + 1

@@ -65,9 +65,8 @@ class Both:
         self.target.close()
 
 
-def do(both: Both, deed: Deed, options: JobOptions, since: int, revisited: bool) -> list[Row]:
+def do(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attempt) -> list[Row]:
     """Carry out one deed."""
-    attempt = plan.Attempt(revisited, since)
     try:
         if deed.do is Do.LINK_GROUP:
             return _link_group(both, deed, options, attempt)
@@ -225,7 +224,7 @@ def _delete(both: Both, deed: Deed, attempt: plan.Attempt) -> list[Row]:
     there = both.source.stat(deed.path)
     if there is not None and (there.kind is Kind.FOLDER) == (present.kind is Kind.FOLDER):
         return []
-    if present.tag != deed.tag:
+    if not present.is_same(Entry(b"", present.kind, etag=deed.tag)):
         return []
     both.target.remove(deed.path, present)
     return [row(deed.path, present, "AZSM2051", Outcome.DELETED)]

@@ -25,6 +25,12 @@ def boot_time() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def boot_id() -> str:
+    """What tells one start of this machine from the next."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
 class LeaseClocks:
     """The shared table: a deadline and a count of movements for each slot."""
 

@@ -23,12 +23,12 @@ from wherry.model.errors import RunError, UsageError
 from wherry.model.ledger import Part, Partition, Phase, Slice, Span, Token, WorkItem
 from wherry.model.options import CopyMode
 from wherry.model.outcomes import Counters
-from wherry.model.wire import Grant, Progress, Renewal, RunOrder, Sighting
+from wherry.model.wire import Grant, Progress, Renewal, RunOrder, Sighting, Start
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (
     id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT, run_order TEXT, counters TEXT, error TEXT,
-    source TEXT, since INTEGER, phase INTEGER);
+    source TEXT, since INTEGER, boot TEXT, phase INTEGER);
 CREATE TABLE IF NOT EXISTS partition (
     id INTEGER PRIMARY KEY, stage INTEGER, rest TEXT, revisited INTEGER, attempt INTEGER, lost INTEGER,
     epoch INTEGER, lease TEXT, seq INTEGER);
@@ -57,8 +57,8 @@ class Ledger(Protocol):
     def keep(self, token: Token, name: str, segment: bytes) -> None:
         """Put a segment of the copy log where a commit can name it."""
 
-    def sight(self, token: Token, sighting: Sighting) -> int:
-        """Tell what was found at both places; answers the run's start on the target's clock, ns."""
+    def sight(self, token: Token, sighting: Sighting) -> Start:
+        """Tell what was found at both places, at the start and at the end of a lease."""
 
 
 class LocalLedger:
@@ -94,7 +94,8 @@ class LocalLedger:
             known = db.execute("SELECT run_order FROM run").fetchone()
             if known is None:
                 db.execute(
-                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, 0)", (self._incarnation, text)
+                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, 0)",
+                    (self._incarnation, text),
                 )
                 _insert(db, Part(Phase.COPY, Span()))
                 return False
@@ -169,15 +170,18 @@ class LocalLedger:
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, segment))
 
-    def sight(self, token: Token, sighting: Sighting) -> int:
+    def sight(self, token: Token, sighting: Sighting) -> Start:
         with self._transaction() as db:
-            source, since = db.execute("SELECT source, since FROM run").fetchone()
+            source, since, boot = db.execute("SELECT source, since, boot FROM run").fetchone()
             if source is None:
-                db.execute("UPDATE run SET source = ?, since = ?", (sighting.source, sighting.clock))
-                return sighting.clock
+                db.execute(
+                    "UPDATE run SET source = ?, since = ?, boot = ?",
+                    (sighting.source, sighting.clock, sighting.boot),
+                )
+                return Start(sighting.clock)
             if source != sighting.source:
                 raise RunError("AZSM1005", "It changed while the copy went on.")
-            return int(since)
+            return Start(int(since), boot != sighting.boot)
 
     def segments(self) -> Iterator[bytes]:
         """The copy log's segments in the order of writing; each is forgotten when the next is asked for."""

@@ -34,7 +34,6 @@ class SpanWork:
         self._walk = Walk(desk.source, desk.target, span)
         self._chapters = Chapters(desk, span)
         self._chapter = Chapter()
-        self._attempt = plan.Attempt(desk.grant.revisited, desk.since)
         self._reached = span.cursor
 
     def run(self) -> None:
@@ -140,7 +139,7 @@ class SpanWork:
         else:
             desk = self._desk
             decision = plan.decide(
-                path, source, target, desk.options, desk.target.traits.holds, self._attempt
+                path, source, target, desk.options, desk.target.traits.holds, self._desk.attempt
             )
             if finished:
                 self._go_on(path, source, target, decision)

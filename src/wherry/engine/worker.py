@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from wherry.engine.chapters import Desk
+from wherry.engine.chapters import Desk, look
 from wherry.engine.lease import LeaseClock
 from wherry.engine.ledger import Ledger
 from wherry.engine.pool import Pool
 from wherry.engine.slices import SliceWork
 from wherry.engine.span import SpanWork
 from wherry.model.ledger import Slice
-from wherry.model.wire import Grant, Sighting
-from wherry.stores.port import Store, StoreSpec
+from wherry.model.plan import Attempt
+from wherry.model.wire import Grant
+from wherry.stores.port import StoreSpec
 from wherry.stores.registry import open_store
 
 
@@ -29,15 +30,10 @@ def perform(
     on the target by the successor.
     """
     with closing(open_store(source, lease.fence)) as near, closing(open_store(target, lease.fence)) as far:
-        since = ledger.sight(grant.token, look(near, far))
-        desk = Desk(grant, ledger, source, target, near, far, pool, lease, since)
+        start = ledger.sight(grant.token, look(near, far))
+        attempt = Attempt(grant.revisited, start.since, start.restarted)
+        desk = Desk(grant, ledger, source, target, near, far, pool, lease, attempt)
         if isinstance(grant.work, Slice):
             SliceWork(desk, grant.work).run()
         else:
             SpanWork(desk, grant.work).run()
-
-
-def look(source: Store, target: Store) -> Sighting:
-    """What is really at both places now."""
-    near, far = source.probe(), target.probe()
-    return Sighting(near.identity, far.identity, far.clock)

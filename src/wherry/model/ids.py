@@ -84,4 +84,5 @@ class ResourceId:
 
 def mover_id(subscription: str, group: str, mover: str) -> str:
     """The id of a mover."""
-    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.StorageMover/storageMovers/{mover}"
+    place = f"/subscriptions/{subscription}/resourceGroups/{group}"
+    return f"{place}/providers/Microsoft.StorageMover/storageMovers/{mover}"

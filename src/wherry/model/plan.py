@@ -67,10 +67,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is known of earlier work of this run on this part: `since` is the run's start on the target's clock, ns."""
+    """What is known of earlier work of this run on this part.
+
+    `since` is the run's start on the target's clock, ns.  `restarted`: the machine of a local target lost power
+    or was started anew meanwhile, so that uncommitted work of this run cannot be trusted.
+    """
 
     revisited: bool = False
     since: int = 0
+    restarted: bool = False
 
 
 def decide(
@@ -127,7 +132,7 @@ def compare_file(
     if _metadata_differs(source, target, holds):
         return Decision(Do.DESCRIBE, "AZSM2044")
     if attempt.revisited and target.changed is not None and target.changed >= attempt.since:
-        return Decision(Do.NOTHING, "AZSM2043")
+        return Decision(Do.TRANSFER) if attempt.restarted else Decision(Do.NOTHING, "AZSM2043")
     return Decision(Do.NOTHING, "AZSM2041")
 
 

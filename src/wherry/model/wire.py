@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from wherry.model.entry import Kind
 from wherry.model.errors import UsageError
@@ -174,6 +174,17 @@ class Sighting:
             return cls(
                 str(data["source"]), str(data["target"]), int(data["clock"]), str(data.get("boot", ""))
             )
+
+
+class Start(NamedTuple):
+    """The answer to a sighting: the run's start on the target's clock, ns.
+
+    `restarted`: the machine of a local target was started anew since then, so that what earlier leases wrote
+    and did not commit may have the right size and the wrong bytes.
+    """
+
+    since: int
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ def test_sightings_and_credentials_come_back(
     body = {"secret": "sig=x", "expiresAt": "2026-01-01T00:00:00Z"}
     server.on("POST", "/agent/v1/runs/r1/credential", authority.guard(Answer(200, body)))
 
-    assert ledger.sight(TOKEN, Sighting("s", "t", 1)) == 5
+    assert ledger.sight(TOKEN, Sighting("s", "t", 1)).since == 5
     found = ledger.credential(TOKEN)
     assert found.secret == "sig=x"
     assert "sig=x" not in repr(found)

@@ -55,14 +55,13 @@ def _advance(conn: Connection, run: RunState, now: float) -> bool:
 
 
 def _may_delete(conn: Connection, run: RunState, candidates: int, now: float) -> bool:
-    """Ask the gate, once for all that would be deleted; a refusal is noted and drops what depends on deleting."""
+    """Ask the gate, once for all that would be deleted; a refusal is noted and drops the candidates."""
     deleted = run.counters.items.get("Deleted", 0)
     refused = life.delete_gate(run.counters, candidates + deleted, run.options)
     if refused is None:
         return True
     dropped = partition_rows.drop_items(conn, run.id, Phase.DELETE)
-    dropped += partition_rows.drop_items(conn, run.id, Phase.LATE)
     run_state.change_work(conn, run.id, noted=refused)
-    text = f"{CODES[refused].message} {dropped} items that would be deleted or replaced are left as they are."
+    text = f"{CODES[refused].message} {dropped} items that would be deleted are left as they are."
     run_log.tell(conn, run.id, text, now, level="Error", code=refused)
     return False
