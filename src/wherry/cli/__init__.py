@@ -1,1 +1,1 @@
-"""The command line: commands by noun, output formats, exit codes. `main.py` is the entry of both programs."""
+"""The command line: a module for each noun, `program` puts them together, `main` runs it and tells errors."""

@@ -1,0 +1,203 @@
+"""`wherry agent register|run|unregister|status|shell`: the agent of this machine.
+
+Nobody is signed in here: an agent proves itself with the key in its state directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wherry.cli.output import answers, confirm, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wherry.agent.register import Step
+    from wherry.agent.state import AgentState
+
+State = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="WHERRY_AGENT_STATE",
+        show_default=False,
+        help="State directory of the agent; by default the system's place for it.",
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", show_default=False, help="The control plane: https://HOST[:PORT]."),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", show_default=False, help="Its certificate authority, in PEM."),
+]
+CaFingerprint = Annotated[
+    str | None,
+    typer.Option(metavar="HEX", show_default=False, help="Or that authority's SHA-256 fingerprint."),
+]
+COLUMNS = (
+    ("State", "state"),
+    ("Agent", "agentId"),
+    ("Control plane", "url"),
+    ("Daemon", "daemon"),
+    ("Directory", "directory"),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to those of the noun."""
+    for command in (register, run, unregister, status, shell):
+        app.command()(command)
+
+
+def register(
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", "-n", "--agent-name", metavar="NAME", show_default=False, help="What to call it."
+        ),
+    ],
+    subscription: Annotated[
+        str,
+        typer.Option(
+            metavar="GUID",
+            envvar="WHERRY_SUBSCRIPTION_ID",
+            show_default=False,
+            help="The mover's subscription.",
+        ),
+    ],
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group",
+            "--resource-group",
+            "-g",
+            metavar="NAME",
+            envvar="WHERRY_GROUP",
+            show_default=False,
+            help="The mover's resource group.",
+        ),
+    ],
+    mover: Annotated[
+        str,
+        typer.Option(
+            "--mover",
+            "--storage-mover-name",
+            metavar="NAME",
+            envvar="WHERRY_MOVER",
+            show_default=False,
+            help="The mover that it shall belong to.",
+        ),
+    ],
+    url: Url = None,
+    ca: CaFile = None,
+    ca_fingerprint: CaFingerprint = None,
+    state: State = None,
+) -> None:
+    """Register the agent of this machine: shows a code that a person approves on a page of the control plane."""
+    from wherry.agent.register import Wanted
+    from wherry.agent.register import register as steps
+
+    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint)
+    follow(steps(opened(state), wanted))
+
+
+def run(
+    state: State = None,
+    url: Url = None,
+    ca: CaFile = None,
+    ca_fingerprint: CaFingerprint = None,
+    allow_source: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", show_default=False, help="A folder that jobs may read; repeatable."),
+    ] = None,
+    allow_target: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", show_default=False, help="A folder that jobs may write; repeatable."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=0, show_default=False, help="Worker processes; by default one a processor."
+        ),
+    ] = None,
+    leases: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=32, help="How many parts of runs it works on at once.")
+    ] = 2,
+) -> None:
+    """Be the agent: take leases and move files, until SIGTERM.
+
+    Not registered yet, it waits. Its log are lines of JSON on standard error.
+    """
+    from wherry.agent.daemon import Options
+    from wherry.agent.daemon import run as be_agent
+
+    options = Options(
+        url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers
+    )
+    raise typer.Exit(be_agent(opened(state), options))
+
+
+def unregister(
+    state: State = None,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Wipe the identity here without telling the control plane.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Give the identity of this machine's agent back, at the control plane and here."""
+    from wherry.agent.unregister import unregister as steps
+
+    agent = opened(state)
+    if agent.registration() is not None:
+        confirm("Unregister this agent? It can be registered anew afterwards.", yes=yes)
+    follow(steps(agent, local_only=local_only))
+
+
+@answers(COLUMNS)
+def status(state: State = None) -> Any:
+    """How the agent of this machine stands; nothing is contacted."""
+    return picture(opened(state))
+
+
+def shell(state: State = None) -> None:
+    """The agent's admin shell: status, register, unregister."""
+    from wherry.cli import agent_shell
+
+    agent_shell.run(opened(state))
+
+
+def opened(directory: Path | None) -> AgentState:
+    """The agent's state in this directory or in the system's place for it."""
+    from wherry.agent.state import AgentState, default_directory
+
+    return AgentState(directory or default_directory())
+
+
+def follow(steps: Iterator[Step]) -> None:
+    """Show each step as it is done."""
+    for step in steps:
+        tell(f"[{step.name}] {step.text}")
+
+
+def picture(agent: AgentState) -> dict[str, Any]:
+    """How an agent stands, as its directory tells it."""
+    from wherry.agent.state import InUse
+
+    known = agent.registration()
+    try:
+        with agent.alone("run"):
+            daemon = "stopped"
+    except InUse:
+        daemon = "running"
+    return {
+        "state": "registered" if known else "not registered",
+        "agentId": known.agent_id if known else None,
+        "url": known.url if known else agent.server,
+        "daemon": daemon,
+        "directory": str(agent.directory),
+    }

@@ -1,0 +1,191 @@
+"""How a run looks while it goes on: bars, rates and counters on a terminal, else a line every few seconds.
+
+Works on counts by name (`model.outcomes.COUNTERS`), wherever they come from: a run of the control plane
+(`run_watch`), a copy on this machine (`copy`), the demo.  Everything goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from wherry.cli.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LINE_SECONDS = 5.0
+_WINDOW = 30.0
+# Before that, a rate says nothing.
+_SETTLED = 3.0
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How a run stands.  `expected` is how many items it will have scanned at its end, 0 while nobody knows."""
+
+    status: str
+    items: dict[str, int]
+    bytes: dict[str, int]
+    expected: int = 0
+    note: str = ""
+
+    @property
+    def scanned(self) -> int:
+        return self.items.get("Scanned", 0)
+
+
+@dataclass
+class Pace:
+    """Rates over the last half minute, and how long it may still take."""
+
+    begun: float
+    _seen: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def note(self, now: float, moment: Moment) -> None:
+        """Take a moment in."""
+        self._seen.append((now, moment.scanned, moment.bytes.get("Transferred", 0)))
+        while now - self._seen[0][0] > _WINDOW and len(self._seen) > 2:
+            self._seen.popleft()
+
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """Items and bytes a second; None while it is too early to say."""
+        (then, items, sent), (now, items_now, sent_now) = self._seen[0], self._seen[-1]
+        if now - then < _SETTLED:
+            return None
+        return (items_now - items) / (now - then), (sent_now - sent) / (now - then)
+
+    def remaining(self, moment: Moment) -> tuple[float, float] | None:
+        """The least and the most seconds that it may still take; None while nobody knows."""
+        now, rates = self._seen[-1][0], self.rates
+        left = moment.expected - moment.scanned
+        average = moment.scanned / max(now - self.begun, 0.001)
+        if rates is None or left <= 0 or min(rates[0], average) <= 0:
+            return None
+        slowest, fastest = sorted((rates[0], average))
+        return left / fastest, left / slowest
+
+
+class Screen:
+    """Shows moments of one run until the block ends."""
+
+    def __init__(
+        self, title: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
+        every: float = LINE_SECONDS,
+    ) -> None:  # fmt: skip
+        self._title = title
+        self._clock = clock
+        self._every = every
+        self._pace = Pace(clock())
+        self._told_at = clock()
+        self._live = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+        self._quiet = quiet
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, moment: Moment) -> None:
+        """Show how it stands now."""
+        now = self._clock()
+        self._pace.note(now, moment)
+        if self._live is not None:
+            self._live.update(self._picture(moment))
+        elif not self._quiet and now - self._told_at >= self._every:
+            self._told_at = now
+            print(f"{self._title}: {self.line(moment)}", file=sys.stderr, flush=True)
+
+    def line(self, moment: Moment) -> str:
+        """A moment in one line."""
+        parts = [moment.status, f"{moment.scanned:,} items scanned", *_counted(moment), *self._speed(moment)]
+        return one_line(", ".join([*parts, moment.note] if moment.note else parts))
+
+    def _speed(self, moment: Moment) -> list[str]:
+        told = []
+        if rates := self._pace.rates:
+            told.append(f"{rates[0]:,.0f} items/s, {size(rates[1])}/s")
+        if left := self._pace.remaining(moment):
+            told.append(f"{_range(*left)} left")
+        return told
+
+    def _picture(self, moment: Moment) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        done = min(moment.scanned, moment.expected)
+        bar = ProgressBar(total=moment.expected or None, completed=done, pulse=not moment.expected, width=50)
+        head = Text.assemble((one_line(self._title), "bold"), "  ", one_line(moment.status))
+        passed = self._clock() - self._pace.begun
+        beside = Table.grid(padding=(0, 2))
+        told = [f"{done / moment.expected:.0%}"] if moment.expected else []
+        beside.add_row(bar, Text(", ".join([*told, duration(passed), *self._speed(moment)])))
+        return Group(head, beside, _counts(moment), Text(one_line(moment.note), style="yellow"))
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _range(least: float, most: float) -> str:
+    low, high = duration(least), duration(most)
+    return f"about {high}" if low == high else f"{low} to {high}"
+
+
+def _counted(moment: Moment) -> list[str]:
+    words = {
+        "Transferred": "transferred",
+        "NoTransferNeeded": "not needed",
+        "Excluded": "excluded",
+        "Unsupported": "unsupported",
+        "Failed": "failed",
+        "Deleted": "deleted",
+    }
+    told = []
+    for name, word in words.items():
+        if count := moment.items.get(name, 0):
+            amount = f" ({size(moment.bytes.get(name, 0))})" if name == "Transferred" else ""
+            told.append(f"{count:,} {word}{amount}")
+    return told
+
+
+def _counts(moment: Moment) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(Text(f"{moment.scanned:,} items scanned"), *(Text(one) for one in _counted(moment)))
+    return grid

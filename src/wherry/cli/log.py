@@ -1,0 +1,107 @@
+"""`wherry log`: the copy log of a run, a row for each item."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from wherry.cli.connected import session
+from wherry.cli.options import Group, Job, Mover, Project
+from wherry.cli.output import answers, tell
+from wherry.cli.run import Name, path_of
+from wherry.cli.text import json_safe
+from wherry.model.outcomes import Outcome
+
+app = typer.Typer(no_args_is_help=True, help="The copy log of a run: a row for each item.")
+
+OutcomeOption = Annotated[
+    Outcome | None, typer.Option(case_sensitive=False, show_default=False, help="Only rows of this outcome.")
+]
+Code = Annotated[str | None, typer.Option(metavar="CODE", show_default=False, help="Only rows of this code.")]
+PathPrefix = Annotated[
+    str | None, typer.Option("--path", metavar="PATH", show_default=False, help="Only paths that begin so.")
+]
+Words = Annotated[
+    str | None, typer.Option("--text", metavar="TEXT", show_default=False, help="Only rows that hold this.")
+]
+COLUMNS = (
+    ("Time", "timeGenerated"),
+    ("Outcome", "transferResult"),
+    ("Code", "statusCode"),
+    ("Kind", "itemType"),
+    ("Size", "fileSize"),
+    ("Path", "itemPath"),
+    ("Details", "details"),
+)
+_PAGE = 1000
+
+
+@app.command("list")
+@answers(COLUMNS)
+def list_(
+    job: Job,
+    run: Name = None,
+    group: Group = None,
+    mover: Mover = None,
+    project: Project = None,
+    outcome: OutcomeOption = None,
+    code: Code = None,
+    path: PathPrefix = None,
+    text: Words = None,
+    top: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many rows at most.")] = 1000,
+) -> Any:
+    """Rows of the copy log."""
+    with session(group, mover, project) as here:
+        query = _query(outcome, code, path, text) | {"$top": str(min(top, _PAGE))}
+        rows = here.api.list(f"{path_of(here, job, run)}/copyLogs", **query)
+        found = list(itertools.islice(rows, top))
+    if len(found) == top:
+        tell(f"Only the first {top} rows; --top shows more, `wherry log export` writes all.")
+    return found
+
+
+@app.command()
+def export(
+    job: Job,
+    run: Name = None,
+    group: Group = None,
+    mover: Mover = None,
+    project: Project = None,
+    outcome: OutcomeOption = None,
+    code: Code = None,
+    path: PathPrefix = None,
+    text: Words = None,
+    file: Annotated[
+        Path, typer.Option("--file", "-f", metavar="FILE", help="Where to; - is standard output.")
+    ] = Path("-"),
+) -> None:
+    """Write all rows of the copy log, as one JSON object a line."""
+    with session(group, mover, project) as here, _opened(file) as out:
+        query = _query(outcome, code, path, text) | {"$top": str(_PAGE)}
+        count = 0
+        for row in here.api.list(f"{path_of(here, job, run)}/copyLogs", **query):
+            out.write(json_safe(json.dumps(row, ensure_ascii=False)) + "\n")
+            count += 1
+    tell(f"{count} rows.")
+
+
+def _query(outcome: Outcome | None, code: str | None, path: str | None, text: str | None) -> dict[str, str]:
+    told = {"outcome": outcome and outcome.value, "code": code, "pathPrefix": path, "text": text}
+    return {name: value for name, value in told.items() if value}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[TextIO]:
+    if str(file) == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+    else:
+        with file.open("w", encoding="utf-8") as out:
+            yield out

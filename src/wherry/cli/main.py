@@ -1,0 +1,96 @@
+"""Where the programs `wherry` and `xdmsh` begin, and where errors become a line on standard error and an exit code.
+
+Imports nothing but the standard library before a command runs: the engine's worker processes load this module too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from wherry.model.errors import WherryError
+
+DEBUG = "--debug"
+NO_COLOR = "--no-color"
+
+
+def main() -> None:
+    """The program `wherry`."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def xdmsh() -> None:
+    """The program `xdmsh`: the agent's admin shell."""
+    sys.exit(call(["agent", "shell", *sys.argv[1:]]))
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command; the exit code.  `--debug` and `--no-color` may stand anywhere."""
+    arguments, switches = _switches(arguments)
+    debug = DEBUG in switches or bool(os.environ.get("WHERRY_DEBUG"))
+    if NO_COLOR in switches:
+        os.environ["NO_COLOR"] = "1"
+    if debug:
+        _log_requests()
+    try:
+        return _run(arguments)
+    except WherryError as error:
+        return _tell(error, debug=debug)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as trouble:
+        where = f"{trouble.filename}: " if trouble.filename else ""
+        return _tell(WherryError(f"{where}{trouble.strerror or trouble}"), debug=debug)
+
+
+def _switches(arguments: list[str]) -> tuple[list[str], set[str]]:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    switches = {word for word in arguments[:end] if word in (DEBUG, NO_COLOR)}
+    return [word for word in arguments[:end] if word not in switches] + arguments[end:], switches
+
+
+def _run(arguments: list[str]) -> int:
+    from wherry.cli.program import app
+
+    try:
+        app(arguments, prog_name="wherry")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _tell(error: WherryError, *, debug: bool) -> int:
+    from wherry.cli import exits
+    from wherry.cli.text import printable, without_secrets
+
+    line, remedy = exits.describe(error)
+    if debug:
+        print(without_secrets("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+    print(printable(without_secrets(line)), file=sys.stderr)
+    if remedy:
+        print(f"  {printable(remedy)}", file=sys.stderr)
+    return int(exits.of_error(error))
+
+
+def _log_requests() -> None:
+    """Each request of this program as a line on standard error, with secrets blanked."""
+    import logging
+
+    from wherry.cli.text import without_secrets
+
+    class Blanked(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return without_secrets(super().format(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Blanked("%(asctime)s %(name)s %(message)s"))
+    log = logging.getLogger("httpx")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()
