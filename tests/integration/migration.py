@@ -93,7 +93,9 @@ class Agent:
         return self.protocol.ledger(grant.order.run, lambda: deadline - time.monotonic())
 
     def sight(self, grant: Grant, source: str = "src:1", clock: int = 1_000) -> int:
-        return self.ledger(grant).sight(grant.token, Sighting(source, f"target:{grant.order.run}", clock)).since
+        return (
+            self.ledger(grant).sight(grant.token, Sighting(source, f"target:{grant.order.run}", clock)).since
+        )
 
 
 @dataclass

@@ -42,6 +42,7 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g"
 MOVER = f"{GROUP}/providers/Microsoft.StorageMover/storageMovers/m"
 ACCOUNT = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/archive"
 CONTAINER = f"{ACCOUNT}/blobServices/default/containers/photos"
+ENDPOINT = "https://blob.example"
 KEY = "c2VjcmV0IGtleSBvZiB0aGUgYWNjb3VudA=="
 TTL = 60.0
 
@@ -113,7 +114,7 @@ class Stage:
         self.put(f"{MOVER}/agentGroups/{name}", {"agents": [self.agent(one).name for one in names]})
         return name
 
-    def job(self, *, source: str = "", into: str = "", container: bool = False, **properties: Any) -> str:
+    def job(self, *, source: str = "", into: str = "", container: str = "", **properties: Any) -> str:
         """A job between two folders of its own, or into the one container; answers its id."""
         name = f"j{uuid.uuid4().hex[:8]}"
         self.put(
@@ -121,13 +122,12 @@ class Stage:
             {"endpointType": "LocalMount", "path": source or f"/data/{name}/s"},
         )
         if container:
-            self.put(
-                ACCOUNT, {"wherry": {"blobEndpoint": "https://blob.example", "accountKey": KEY}}, location="x"
-            )
+            if resource_store.find(self.conn, ACCOUNT) is None:
+                self.put(ACCOUNT, {"wherry": {"blobEndpoint": ENDPOINT, "accountKey": KEY}}, location="x")
             told = {
                 "endpointType": "AzureStorageBlobContainer",
                 "storageAccountResourceId": ACCOUNT,
-                "blobContainerName": "photos",
+                "blobContainerName": container,
             }
         else:
             told = {"endpointType": "LocalMount", "path": into or f"/data/{name}/t"}

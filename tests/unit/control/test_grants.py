@@ -19,7 +19,7 @@ def assigned(stage: Stage, agent: str) -> list[policy.Assignment]:
 
 def started(stage: Stage, **properties: Any) -> tuple[str, str]:
     """Job and run into the container, with a place of its own in it."""
-    job = stage.job(container=True, agentName="a", targetSubpath=f"p{stage.now:.0f}", **properties)
+    job = stage.job(container="photos", agentName="a", targetSubpath=f"p{stage.now:.0f}", **properties)
     stage.now += 1
     return job, stage.start(job)
 
@@ -76,7 +76,7 @@ def test_an_assignment_that_somebody_removed_is_not_made_again_for_its_run(stage
 def test_grants_of_living_runs_are_prolonged_while_their_author_may(stage: Stage) -> None:
     oid = stage.agent("a").oid
     owner = stage.user(USER_ACCESS_ADMINISTRATOR.guid)
-    run = stage.start(stage.job(container=True, agentName="a"), stage.as_user(owner))
+    run = stage.start(stage.job(container="photos", agentName="a"), stage.as_user(owner))
     stage.admit(run, "a")
     assert not grants.any_due(stage.conn, stage.now, 3600)
     stage.now += 2000

@@ -62,7 +62,7 @@ def test_folders_are_claimed_for_each_agent(stage: Stage) -> None:
 
 def test_who_may_not_assign_roles_at_the_target_starts_nothing(stage: Stage) -> None:
     stage.agent("a")
-    job = stage.job(container=True, agentName="a")
+    job = stage.job(container="photos", agentName="a")
     before = count(stage, runs_table, run_work, partitions, claims, consents)
     with stage.conn.begin_nested() as attempt:
         error = refused(stage, job, caller=stage.as_user(stage.user(CONTRIBUTOR.guid)))
@@ -82,7 +82,7 @@ def test_who_may_not_assign_roles_at_the_target_starts_nothing(stage: Stage) -> 
 def test_what_an_owner_has_assigned_before_needs_no_consent(stage: Stage) -> None:
     oid = stage.agent("a").oid
     stage.assign(BLOB_DATA_CONTRIBUTOR.guid, oid, CONTAINER)
-    job = stage.job(container=True, agentName="a")
+    job = stage.job(container="photos", agentName="a")
     run = stage.start(job, stage.as_user(stage.user(CONTRIBUTOR.guid)))
     assert consents_service.of_run(stage.conn, run) is None
     stage.admit(run, "a")
@@ -150,7 +150,7 @@ def test_the_end_of_a_run_leaves_no_work(stage: Stage) -> None:
 def test_consent_of_somebody_who_lost_the_right_gives_nothing(stage: Stage) -> None:
     stage.agent("a")
     owner = stage.user(USER_ACCESS_ADMINISTRATOR.guid)
-    run = stage.start(stage.job(agentName="a", container=True), stage.as_user(owner))
+    run = stage.start(stage.job(agentName="a", container="photos"), stage.as_user(owner))
     role_assignments.remove_of_principal(stage.conn, owner)
     with pytest.raises(RunError) as error:
         stage.admit(run, "a")

@@ -96,7 +96,8 @@ def _client(account: Account, container: str, sas: str | None = None) -> Contain
         container,
         credential=sas or {"account_name": account.name, "account_key": account.key},
         api_version=API_VERSION,
-        retry_total=1,
+        # Whoever calls tries again in its own time; the SDK would wait 15 seconds first.
+        retry_total=0,
         connection_timeout=5,
         read_timeout=15,
         # A back end that sends requests elsewhere could reach what only this machine may reach.

@@ -242,5 +242,9 @@ def _name_segments(conn: Connection, run: str, partition: Partition, named: tupl
             raise ApiError(
                 400, "InvalidSegment", f"A commit of this lease may only name segments in '{place}'."
             )
+    names = [one.name for one in named]
+    known = conn.execute(select(segments.c.id).where(segments.c.name.in_(names)).limit(1)).first()
+    if known is not None or len(set(names)) < len(names):
+        raise ApiError(400, "InvalidSegment", "A segment may be named once.")
     if named:
         conn.execute(insert(segments), [{"run": run, "name": one.name, "rows": one.rows} for one in named])
