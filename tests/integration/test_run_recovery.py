@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,11 @@ import pytest
 from tests.azurite import Azurite
 from tests.integration.migration import QUICK, World, rows, sas_works, world
 from tests.integration.served import serving
-from wherry.model.errors import LeaseLost
-from wherry.model.ledger import Span
+from wherry.client.agent_protocol import lease_header
+from wherry.model.errors import ApiError, LeaseLost
+from wherry.model.ledger import Commit, Span
+from wherry.model.outcomes import Counters, encode_rows, segment_name
+from wherry.model.wire import Progress, SegmentName
 
 
 @contextmanager
@@ -120,3 +125,38 @@ def killed(here: World) -> Iterator[None]:
             yield
         finally:
             here.served = before
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_full_disk_under_the_logs(tmp_path: Path, azurite: Azurite) -> None:
+    with quick_world(tmp_path, azurite) as here:
+        agent = here.agent("one")
+        job = here.job(agent="one")
+        job.start()
+        grant = agent.take()
+        body = encode_rows(rows(*(uuid.uuid4().hex for _ in range(5000))))
+        name = segment_name(grant.order.run, grant.token.partition, grant.token.epoch, 1, body)
+        with full_disk(here.served.state / "segments"):
+            answer = agent.protocol.answer(
+                "PUT", f"/segments/{name}", content=body, headers=lease_header(grant.token)
+            )
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            unnamed = Progress(Commit(1, None), Counters(), (SegmentName(name, 5000),))
+            with pytest.raises(ApiError) as refused:
+                agent.ledger(grant).commit(grant.token, unnamed)
+            assert refused.value.code == "SegmentMissing"
+        agent.ledger(grant).keep(grant.token, name, body)
+        agent.ledger(grant).commit(grant.token, unnamed)
+        job.await_status("Succeeded")
+        assert len(job.copy_log(**{"$top": "1000"})) == 5000
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """A file system without room over `folder`."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -14,8 +14,9 @@ import re
 import secrets
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from wherry.model.errors import ApiError
 from wherry.model.outcomes import Outcome, Row, decode_rows, iso_time
 
 NAME = re.compile(r"[0-9a-f-]{36}/\d{1,18}/\d{1,18}/\d{1,18}-[0-9a-f]{64}")
-MOST_ROWS_SEEN = 200_000
+MOST_ROWS_SEEN = 100_000
 LARGEST_PLAIN = 256 * 1024 * 1024
 _STEP = 1024 * 1024
 
@@ -63,12 +64,13 @@ class LogStore:
         """Whether a segment of this name was put."""
         return self._path(name).exists()
 
-    def rows(self, name: str) -> list[Row]:
-        """The rows of a segment in order; none when its file is lost."""
+    def rows(self, name: str) -> Iterator[Row]:
+        """The rows of a segment in order, read as far as they are wanted; none when its file is lost."""
         try:
-            return list(decode_rows(self._path(name).read_bytes()))
+            segment = self._path(name).read_bytes()
         except FileNotFoundError:
-            return []
+            return iter(())
+        return decode_rows(segment)
 
     def forget(self, run: str) -> None:
         """Remove all segments of a run."""
@@ -154,7 +156,7 @@ def page(
     seen = 0
     for segment in found:
         begin = after.row if segment.number == after.segment else 0
-        for at, row in enumerate(store.rows(segment.name)[begin:], begin):
+        for at, row in enumerate(islice(store.rows(segment.name), begin, None), begin):
             if len(shown) >= limit or seen >= MOST_ROWS_SEEN:
                 return shown, Place(segment.number, at)
             seen += 1

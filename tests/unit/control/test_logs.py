@@ -61,12 +61,12 @@ def test_what_was_put_is_read_and_putting_again_does_nothing(store: LogStore, tm
     store.put(name, body)
     store.put(name, body)
     assert store.has(name)
-    assert store.rows(name) == rows
+    assert list(store.rows(name)) == rows
     assert store.runs() == [RUN]
     files = [one for one in (tmp_path / "segments").rglob("*") if one.is_file()]
     assert [one.name for one in files] == [name.rpartition("/")[2]]
     store.forget(RUN)
-    assert store.rows(name) == []
+    assert list(store.rows(name)) == []
 
 
 @pytest.mark.parametrize(

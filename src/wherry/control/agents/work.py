@@ -64,7 +64,8 @@ async def commit(request: Request, run: str) -> Response:
     body = await body_of(request)
     told = body.get("progress")
     with answers():
-        progress = Progress.from_json(told if isinstance(told, dict) else {})
+        # Tens of thousands of items: not on the thread that serves everybody.
+        progress = await anyio.to_thread.run_sync(Progress.from_json, told if isinstance(told, dict) else {})
     logs = plane(request).part(Dispatch).logs
     for segment in progress.segments:
         if not await anyio.to_thread.run_sync(logs.has, segment.name):
