@@ -1,0 +1,114 @@
+"""How agents come and go: one registration makes all or nothing, a name has one agent, giving up leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.azurite import Azurite
+from tests.integration.migration import GROUP, QUICK, World, rows, world
+from wherry.agent.register import Wanted, register
+from wherry.agent.state import AgentState
+from wherry.client.proven import IdentityGone
+from wherry.control import breakglass
+from wherry.model.errors import ApiError, WherryError
+from wherry.model.ledger import Span
+
+MACHINES = {"api-version": "2025-01-13"}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK.items():
+            patch.setenv(name, value)
+        with world(tmp_path_factory.mktemp("plane"), azurite) as made:
+            yield made
+
+
+def machine(here: World, name: str) -> str:
+    group = here.mover_id.partition("/providers/")[0]
+    return f"{group}/providers/Microsoft.HybridCompute/machines/{name}"
+
+
+def enrol(here: World, folder: Path, name: str, mover: str = "mover") -> AgentState:
+    state = AgentState(folder)
+    wanted = Wanted(here.served.subscription, GROUP, mover, name, here.served.url, Path(here.served.ca_file))
+    for step in register(state, wanted, sleep=lambda _seconds: None):
+        if step.code is not None:
+            breakglass.approve(here.served.state, step.code.user_code)
+    return state
+
+
+def test_a_registration_makes_agent_machine_and_identity(here: World) -> None:
+    agent = here.agent("made")
+    told = here.arm("GET", f"{here.mover_id}/agents/made").json()["properties"]
+    assert told["arcResourceId"].lower() == machine(here, "made").lower()
+    assert told["agentStatus"] == "Online"
+    assert told["numberOfCores"] > 0
+    found = here.arm("GET", machine(here, "made"), **MACHINES)
+    assert found.status_code == 200
+    assert agent.protocol.heartbeat({"version": "9.9"}) == 30.0
+    told = here.arm("GET", f"{here.mover_id}/agents/made").json()["properties"]
+    assert told["agentVersion"] == "9.9"
+
+
+def test_a_name_has_one_agent(here: World, tmp_path: Path) -> None:
+    here.agent("taken")
+    with pytest.raises(ApiError) as refused:
+        enrol(here, tmp_path / "second", "TAKEN")
+    assert (refused.value.status, refused.value.code) == (409, "AgentExists")
+    assert AgentState(tmp_path / "second").registration() is None
+    assert here.agent("taken").protocol.heartbeat({}) == 30.0
+
+
+def test_an_unknown_mover_makes_nothing(here: World, tmp_path: Path) -> None:
+    with pytest.raises(WherryError):
+        enrol(here, tmp_path / "lost", "lost", mover="no-such-mover")
+    assert here.arm("GET", machine(here, "lost"), **MACHINES).status_code == 404
+
+
+def test_a_placeholder_gets_no_work_until_a_registration_fills_it(here: World, tmp_path: Path) -> None:
+    properties = {
+        "description": "rack 7",
+        "arcResourceId": machine(here, "planned"),
+        "arcVmUuid": "00000000-0000-0000-0000-000000000007",
+    }
+    made = here.put(f"{here.mover_id}/agents/planned", properties)
+    assert made["properties"]["agentStatus"] == "Registering"
+    job = here.job(agent="planned")
+    refused = job.order("startJob")
+    assert refused.json()["error"]["code"] == "AgentNotRegistered"
+
+    agent = here.agent("planned")
+    told = here.arm("GET", f"{here.mover_id}/agents/planned").json()["properties"]
+    assert (told["agentStatus"], told["description"]) == ("Online", "rack 7")
+    job.start()
+    agent.commit(agent.take(), 1, rows("a"))
+    job.await_status("Succeeded")
+
+
+def test_giving_up_returns_leases_and_leaves_nothing(here: World, tmp_path: Path) -> None:
+    first, second = here.agent("leaving"), here.agent("staying")
+    job = here.job(group=here.group("leaving", "staying"))
+    job.start()
+    grant = first.take()
+    first.commit(grant, 1, rows("a"), Span(cursor=b"a"))
+    assert len(here.assignments(first)) == 1
+    first.protocol.unregister()
+
+    with pytest.raises(IdentityGone):
+        first.protocol.heartbeat({})
+    assert here.arm("GET", f"{here.mover_id}/agents/leaving").status_code == 404
+    assert here.arm("GET", machine(here, "leaving"), **MACHINES).status_code == 404
+    assert here.assignments(first) == []
+    grant = second.take(1)
+    assert grant.work == Span(cursor=b"a")
+    second.commit(grant, 1, rows("b"))
+    assert job.await_status("Succeeded")["itemsTransferred"] == 2
+
+    here.agents.pop("leaving").protocol.close()
+    fresh = enrol(here, tmp_path / "again", "leaving")
+    assert fresh.registration() is not None
