@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -71,7 +73,7 @@ def test_partitions_of_an_ended_run_are_kept_for_repetitions_and_then_go(stage: 
 def test_the_state_of_an_agent_is_that_of_the_moment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, offset: float, expected: str
 ) -> None:
-    monkeypatch.setattr(presence.time, "time", lambda: stage.now)
+    monkeypatch.setattr(time, "time", lambda: stage.now)
     holder = stage.agent("a")
 
     def shown() -> str:
