@@ -25,7 +25,7 @@ from wherry.model.entry import Kind
 from wherry.model.ledger import Slice, Token, WorkItem
 from wherry.model.options import CopyMode, JobOptions
 from wherry.model.outcomes import Outcome, Row, decode_rows
-from wherry.model.wire import Place, Progress, Renewal, RunOrder, Sighting
+from wherry.model.wire import Place, Progress, Renewal, RunOrder, Sighting, Start
 from wherry.stores.memory import MemoryStore, world
 from wherry.stores.port import StoreSpec
 
@@ -63,7 +63,7 @@ class Interrupting:
     def keep(self, token: Token, name: str, segment: bytes) -> None:
         self._run(lambda: self.inner.keep(token, name, segment))
 
-    def sight(self, token: Token, sighting: Sighting) -> int:
+    def sight(self, token: Token, sighting: Sighting) -> Start:
         return self._run(lambda: self.inner.sight(token, sighting))
 
 
@@ -116,21 +116,21 @@ class Story:
         self.source = grow(self.names[0], source, 1_000)
         self.target = grow(self.names[1], target, 2_000)
         self.options = JobOptions(mode=mode, max_delete=1000, allow_empty_source=True)
-        places = [Place("memory", name) for name in self.names]
-        self.order = RunOrder("run", *places, self.options)
+        near, far = (Place("memory", name) for name in self.names)
+        self.order = RunOrder("run", near, far, self.options)
         self.rows: list[Row] = []
 
     def run(self, deaths: list[tuple[int, bool]], split_every: int) -> LocalLedger:
         ledger = LocalLedger()
         ledger.open(self.order)
         port = Interrupting(ledger, deaths, split_every)
-        specs = [StoreSpec("memory", name) for name in self.names]
+        near, far = (StoreSpec("memory", name) for name in self.names)
         pool = Lazy()
         while (grant := ledger.lease(self.order)) is not None:
             lease = pool.lease()
             lease.forever()
             try:
-                perform(grant, port, *specs, pool, lease)
+                perform(grant, port, near, far, pool, lease)
             except WorkerDied:
                 ledger.release(grant.token, lost=port.calls % 2 == 0)
             finally:
@@ -193,21 +193,21 @@ def test_an_additive_run_takes_nothing_away(source, target, deaths):
     after, wanted = story.target.paths(), story.source.paths()
     assert set(before) <= set(after)
     assert ledger.counters().items.get("Deleted", 0) == 0
-    failed = {
-        path
-        for path in wanted
-        if story.target.stat(path) is None or story.target.stat(path).kind is not story.source.stat(path).kind
-    }
+    source_kinds, target_kinds = _kinds(story.source), _kinds(story.target)
+    missing = {path for path in wanted if target_kinds.get(path) is not source_kinds[path]}
     clashing = {
         path
-        for path in failed
+        for path in missing
         if any(
-            (e := story.target.stat(names_above)) and e.kind is not story.source.stat(names_above).kind
-            for names_above in _way_to(path)
+            target_kinds.get(above, source_kinds[above]) is not source_kinds[above] for above in _way_to(path)
         )
     }
-    assert failed == clashing
+    assert missing == clashing
     ledger.close()
+
+
+def _kinds(store: MemoryStore) -> dict[bytes, Kind]:
+    return {path: kind for path, (kind, *_) in _shape(store).items()}
 
 
 def _way_to(path: bytes) -> list[bytes]:
@@ -234,16 +234,15 @@ def test_a_partition_that_kills_its_workers_is_cut_until_one_item_fails_alone():
 
     ledger = LocalLedger()
     ledger.open(story.order)
-    specs = [StoreSpec("memory", name) for name in story.names]
-    pool = Pool(0)
-    real = pool.submit
+    near, far = (StoreSpec("memory", name) for name in story.names)
 
-    def submit(batch):
-        if any(deed.path == poison for deed in batch.deeds):
-            raise WorkerDied("poison")
-        return real(batch)
+    class Poisoned(Pool):
+        def submit(self, batch: Batch) -> Future[list[Row]]:
+            if any(deed.path == poison for deed in batch.deeds):
+                raise WorkerDied("poison")
+            return super().submit(batch)
 
-    pool.submit = submit
+    pool = Poisoned(0)
     for _ in range(200):
         grant = ledger.lease(story.order)
         if grant is None:
@@ -251,7 +250,7 @@ def test_a_partition_that_kills_its_workers_is_cut_until_one_item_fails_alone():
         lease = pool.lease()
         lease.forever()
         try:
-            perform(grant, ledger, *specs, pool, lease)
+            perform(grant, ledger, near, far, pool, lease)
         except WorkerDied:
             ledger.release(grant.token, lost=True)
         finally:
