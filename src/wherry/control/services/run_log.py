@@ -28,6 +28,13 @@ def tell(
     )
 
 
+def tell_once(conn: Connection, run: str, message: str, now: float) -> None:
+    """Put a row at the end of a run's log unless it is in there."""
+    same = select(run_events.c.id).where(run_events.c.run == run, run_events.c.message == message).limit(1)
+    if conn.execute(same).first() is None:
+        tell(conn, run, message, now)
+
+
 def warn(conn: Connection, run: str, code: str, message: str, now: float) -> None:
     """A warning in the log and on the run itself, told once."""
     known = conn.execute(select(runs.c.warnings).where(runs.c.id == run)).scalar_one()

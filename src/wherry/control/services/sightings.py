@@ -31,11 +31,9 @@ def sight(
     restarted = bool(run.boot) and run.boot != seen.boot
     if run.since is None:
         run_state.change_work(conn, run.id, since=seen.clock, boot=seen.boot)
-    elif restarted and seen.boot:
-        run_log.tell(
-            conn, run.id, "The target's machine was started anew: what earlier leases wrote is compared.", now,
-            level="Warning", source=holder.name,
-        )  # fmt: skip
+    elif restarted:
+        text = "Another machine goes on, or one that was started anew: work that was not committed is done again."
+        run_log.tell_once(conn, run.id, text, now)
     return (seen.clock if run.since is None else run.since), restarted, None
 
 
