@@ -1,0 +1,101 @@
+"""Write the reference pages that are made from the program's own tables.
+
+python tools/reference.py          writes them
+python tools/reference.py --check  exits 1 and names the pages that are not up to date
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from enum import Enum
+from pathlib import Path
+
+from wherry.model.errors import CODES
+from wherry.model.options import JobOptions
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+
+_SCOPES = {"agent": "Agent", "run": "Job run", "item": "Item"}
+_DEEDS = {
+    "none": "goes on",
+    "retry": "tries again",
+    "skip": "leaves the item out",
+    "fail_item": "counts the item as failed and goes on",
+    "fail_run": "ends the run as failed",
+}
+
+
+def errors() -> str:
+    """The page of codes, one heading for each so that it can be linked to."""
+    lines = ["# Error codes", "", "Made from `wherry/model/errors.py` by `tools/reference.py`.", ""]
+    for row in CODES.values():
+        lines += [
+            f"## {row.code}",
+            "",
+            row.message,
+            "",
+            f"- Concerns: {_SCOPES[row.scope].lower()}; Wherry {_DEEDS[row.disposition]}.",
+            f"- What to do: {row.remedy}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def options() -> str:
+    """The page of job options."""
+    lines = [
+        "# Job options",
+        "",
+        "One table for `wherry copy`, `wherry job create` and `properties.wherry` of a job definition; a run freezes",
+        "them when it starts.  Made from `wherry/model/options.py` by `tools/reference.py`.",
+        "",
+        "| option | default | takes |",
+        "|---|---|---|",
+    ]
+    for one in fields(JobOptions):
+        default = one.default if one.default is not MISSING else ""
+        lines.append(f"| `{_camel(one.name)}` | {_text(default)} | {_takes(default)} |")
+    return "\n".join([*lines, ""])
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.title() for word in rest)
+
+
+def _text(default: object) -> str:
+    if isinstance(default, Enum):
+        return f"`{default.value}`"
+    return f"`{str(default).lower()}`" if default not in ((), None) else "none"
+
+
+def _takes(default: object) -> str:
+    if isinstance(default, Enum):
+        return ", ".join(f"`{one.value}`" for one in type(default))
+    if isinstance(default, bool):
+        return "`true`, `false`"
+    return "a list of patterns" if default == () else "a number of items"
+
+
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "job-options.md": options}
+
+
+def main() -> int:
+    """Write or check all pages."""
+    stale = []
+    for name, make in PAGES.items():
+        page = REFERENCE / name
+        if not page.exists() or page.read_text() != make():
+            stale.append(name)
+            if "--check" not in sys.argv:
+                page.write_text(make())
+    if stale and "--check" in sys.argv:
+        print(f"Not up to date: {', '.join(stale)}. Run: python tools/reference.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
