@@ -15,7 +15,7 @@ import typer
 from wherry.cli import exits
 from wherry.cli.exits import Exit
 from wherry.cli.job_options import job_options
-from wherry.cli.output import answers, show, tell
+from wherry.cli.output import Ended, answers, tell
 from wherry.cli.text import json_safe
 from wherry.model.errors import CODES, NotFound, RunError, UsageError
 
@@ -88,14 +88,10 @@ def copy(
     _probe(near)
     report = _copied(near, far, wanted, log, state, workers, quiet=quiet)
     told = answer_of(report)
-    code = exits.of_end(report.end.status, report.end.code)
-    if code is Exit.DONE:
-        return told
-    # What was done is told all the same.
-    show(told, COLUMNS)
-    tell(f"{report.end.code}: {report.end.message}")
-    tell(f"  {CODES[report.end.code].remedy}")
-    raise typer.Exit(int(code))
+    if report.end.code:
+        tell(f"{report.end.code}: {report.end.message}")
+        tell(f"  {CODES[report.end.code].remedy}")
+    return Ended(told, exits.of_end(report.end.status, report.end.code))
 
 
 def place(text: str, *, create: bool = False) -> StoreSpec:

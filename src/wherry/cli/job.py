@@ -10,6 +10,7 @@ from wherry.cli.connected import described, session
 from wherry.cli.job_options import job_options
 from wherry.cli.options import Description, Group, Mover, NoWait, Project, Yes, name_option
 from wherry.cli.output import answers, confirm
+from wherry.cli.run import COLUMNS as COLUMNS_OF_RUN
 from wherry.model.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Job definitions: what is copied from where to where.")
@@ -140,7 +141,7 @@ def delete(
 
 
 @app.command()
-@answers((("Run", "jobRunResourceId"),))
+@answers((("Run", "jobRunResourceId"), *COLUMNS_OF_RUN))
 def start(
     name: Name,
     group: Group = None,
@@ -157,7 +158,7 @@ def start(
             return started
         from wherry.cli import run_watch
 
-        raise typer.Exit(run_watch.follow(here.api, started["jobRunResourceId"]))
+        return run_watch.follow(here.api, started["jobRunResourceId"])
 
 
 @app.command()

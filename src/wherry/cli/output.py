@@ -51,6 +51,14 @@ Query = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An answer that ends the program with an exit code of its own."""
+
+    data: Any
+    code: int
+
+
 @dataclass(frozen=True)
 class answers:  # noqa: N801 - a decorator
     """Decorates a command: what it returns is shown.  `columns` are heading and JMESPath of a table."""
@@ -63,8 +71,13 @@ class answers:  # noqa: N801 - a decorator
         def call(command: signature.Command, told: Mapping[str, Any], own: dict[str, Any]) -> None:
             check(told["query"])
             found = command(**own)
+            code = 0
+            if isinstance(found, Ended):
+                found, code = found.data, found.code
             if found is not None:
                 show(found, self.columns, told["output"], told["query"])
+            if code:
+                raise typer.Exit(code)
 
         return signature.extended(command, options, call)
 

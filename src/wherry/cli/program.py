@@ -12,6 +12,7 @@ from wherry.cli import (
     agent_group,
     config,
     copy,
+    demo,
     endpoint,
     exits,
     group,
@@ -63,7 +64,7 @@ def exit_codes() -> None:
         print(f"{int(code):>4}  {meaning}")
 
 
-for _command in (serve.serve, serve.env, login.login, login.logout, copy.copy):
+for _command in (serve.serve, serve.env, login.login, login.logout, copy.copy, demo.demo):
     app.command()(_command)
 app.command("exit-codes")(exit_codes)
 for _noun, _name in (

@@ -97,6 +97,7 @@ def show(
 
 
 @app.command()
+@answers(COLUMNS)
 def watch(
     job: Job,
     name: Name = None,
@@ -104,7 +105,7 @@ def watch(
     mover: Mover = None,
     project: Project = None,
     follow: Annotated[bool, typer.Option(help="Go on to its end, or show how it stands now.")] = True,
-) -> None:
+) -> Any:
     """Watch a run to its end. Ctrl-C ends the watching, not the run.
 
     Exit code: 0 done, 10 done with failed items, 11 failed, 12 stopped.
@@ -113,7 +114,7 @@ def watch(
 
     with session(group, mover, project) as here:
         path = path_of(here, job, name)
-        raise typer.Exit(run_watch.follow(here.api, path) if follow else run_watch.once(here.api, path))
+        return run_watch.follow(here.api, path) if follow else run_watch.once(here.api, path)
 
 
 @app.command()

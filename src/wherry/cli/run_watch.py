@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wherry.cli import exits
 from wherry.cli.exits import Exit
 from wherry.cli.live import Moment, Screen
-from wherry.cli.output import show, tell
-from wherry.cli.run import COLUMNS
+from wherry.cli.output import Ended, tell
 from wherry.model.outcomes import COUNTERS
 from wherry.model.run import TERMINAL, RunStatus
 
 if TYPE_CHECKING:
     from wherry.client.rest import ResourceClient
 
-    Json = dict[str, Any]
+Json = dict[str, Any]
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0
 
 
-def follow(api: ResourceClient, run: str) -> int:
-    """Watch a run to its end and show what it came to; the exit code that its end has."""
+def follow(api: ResourceClient, run: str) -> Ended:
+    """Watch a run to its end: what it came to, with the exit code of that."""
     try:
         found = to_its_end(api, run)
     except KeyboardInterrupt:
@@ -32,30 +32,39 @@ def follow(api: ResourceClient, run: str) -> int:
             "No longer watching. The run goes on: `wherry run watch` watches it again, "
             f"`wherry job stop --name {job.partition('/')[0]}` stops it."
         )
-        return int(Exit.INTERRUPTED)
-    show(found, COLUMNS)
-    return code_of(found)
+        return Ended(None, Exit.INTERRUPTED)
+    return Ended(found, code_of(found))
 
 
-def once(api: ResourceClient, run: str) -> int:
-    """Show how a run stands; the exit code of its end, 0 while it goes on."""
+def once(api: ResourceClient, run: str) -> Ended:
+    """How a run stands, with the exit code of its end, 0 while it goes on."""
     found = api.get(run)
-    show(found, COLUMNS)
-    return code_of(found) if found["properties"]["status"] in TERMINAL else 0
+    return Ended(found, code_of(found) if found["properties"]["status"] in TERMINAL else 0)
 
 
-def to_its_end(api: ResourceClient, run: str, *, quiet: bool = False) -> Json:
-    """The run when it has ended; a control plane that is away for a while is waited for."""
+def to_its_end(
+    api: ResourceClient,
+    run: str,
+    *,
+    title: str = "",
+    each: Callable[[Json], None] = lambda _: None,
+    every: float = POLL_SECONDS,
+) -> Json:
+    """The run when it has ended; a control plane that is away for a while is waited for.
+
+    `each` is told the properties of the run whenever they were asked for.
+    """
     from wherry.client.connection import Unreachable
 
     expected = _expected(api, run)
     found: Json = {}
     answered_at, note = time.monotonic(), ""
-    with Screen(run.rpartition("/jobRuns/")[2], quiet=quiet) as screen:
+    with Screen(title or run.rpartition("/jobRuns/")[2]) as screen:
         while True:
             try:
                 found = api.get(run)
                 answered_at, note = time.monotonic(), ""
+                each(found["properties"])
             except Unreachable as trouble:
                 if time.monotonic() - answered_at > PATIENCE_SECONDS:
                     raise
@@ -64,7 +73,7 @@ def to_its_end(api: ResourceClient, run: str, *, quiet: bool = False) -> Json:
                 screen.show(moment_of(found["properties"], expected, note))
                 if not note and found["properties"]["status"] in TERMINAL:
                     return found
-            time.sleep(POLL_SECONDS)
+            time.sleep(every)
 
 
 def moment_of(properties: Json, expected: int = 0, note: str = "") -> Moment:
@@ -81,10 +90,10 @@ def moment_of(properties: Json, expected: int = 0, note: str = "") -> Moment:
     )
 
 
-def code_of(run: Json) -> int:
+def code_of(run: Json) -> Exit:
     """The exit code of a run that has ended."""
     error = run["properties"].get("error") or {}
-    return int(exits.of_end(run["properties"]["status"], error.get("code", "")))
+    return exits.of_end(run["properties"]["status"], error.get("code", ""))
 
 
 def _expected(api: ResourceClient, run: str) -> int:
