@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,10 +12,10 @@ from azure.storage.blob import AccessPolicy
 
 from tests.azurite import Azurite
 from tests.integration.migration import QUICK, Agent, World, rows, sas_works, world
-from wherry.model.errors import ApiError, LeaseLost, RunError
-from wherry.model.ledger import Commit, Phase, Slice, Span, WorkItem, work_key
-from wherry.model.outcomes import Counters, Outcome, encode_rows
-from wherry.model.wire import Grant, Progress, SegmentName, token_to_json
+from wherry.model.errors import LeaseLost, RunError
+from wherry.model.ledger import Phase, Slice, Span, WorkItem, work_key
+from wherry.model.outcomes import Outcome
+from wherry.model.wire import Grant
 
 
 @pytest.fixture(scope="module")
@@ -353,78 +350,6 @@ def test_a_role_that_is_removed_ends_the_credential(here: World, azurite: Azurit
     agent.ledger(grant).release(grant.token)
     assert agent.protocol.take(1) is None
     assert job.await_status("Failed")["error"]["code"] == "AZSM1024"
-
-
-def test_leases_of_others_are_not_to_be_seen(here: World) -> None:
-    first, second = here.agent("one"), here.agent("two")
-    job = here.job(agent="one")
-    job.start()
-    grant = first.take()
-    for body in ({"token": token_to_json(grant.token), "progress": True}, {}):
-        answer = second.protocol.answer("POST", f"/runs/{grant.order.run}/renew", json=body)
-        assert answer.status_code == (404 if body else 400)
-    answer = second.protocol.answer("POST", f"/runs/{uuid.uuid4()}/events", json={"events": []})
-    assert answer.status_code == 404
-    job.order("stopJob")
-    first.ledger(grant).release(grant.token)
-
-
-def test_segments_are_what_their_names_say(here: World) -> None:
-    agent = here.agent("one")
-    job = here.job(agent="one")
-    job.start()
-    grant = agent.take()
-    place = f"{grant.order.run}/{grant.token.partition}/{grant.token.epoch}"
-    good = encode_rows(rows("a"))
-    digest = hashlib.sha256(good).hexdigest()
-    for name, body in (
-        (f"{place}/1-{'0' * 64}", good),
-        (f"{place}/1-{hashlib.sha256(b'x').hexdigest()}", b"x"),
-        (f"{grant.order.run}/{grant.token.partition}/9/1-{digest}", good),
-        (f"{place}/1-{digest}.tmp", good),
-    ):
-        with pytest.raises(ApiError) as refused:
-            agent.ledger(grant).keep(grant.token, name, body)
-        assert refused.value.status in (400, 404)
-    unnamed = Progress(Commit(1, None), Counters(), (SegmentName(f"{place}/1-{'1' * 64}", 1),))
-    with pytest.raises(ApiError) as refused:
-        agent.ledger(grant).commit(grant.token, unnamed)
-    assert refused.value.code == "SegmentMissing"
-    job.order("stopJob")
-    agent.ledger(grant).release(grant.token)
-
-
-def test_logs_are_filtered_and_paged(here: World) -> None:
-    agent = here.agent("one")
-    job = here.job(agent="one")
-    job.start()
-    grant = agent.take()
-    log = [*rows(*(f"d/{n:04}" for n in range(250))), *rows("e/bad", outcome=Outcome.FAILED, code="AZSM2062")]
-    agent.commit(grant, 1, log, Span(cursor=b"e"))
-    agent.ledger(grant).tell([{"level": "warning", "code": "AZSM1020", "message": "slow", "time": 5.0}])
-    agent.commit(grant, 2, rows("f"))
-    job.await_status("Failed")
-
-    assert [row["itemPath"] for row in job.copy_log()] == [row.path.decode() for row in log] + ["f"]
-    assert [row["itemPath"] for row in job.copy_log(outcome="Failed")] == ["e/bad"]
-    assert [row["itemPath"] for row in job.copy_log(code="AZSM2062")] == ["e/bad"]
-    assert len(job.copy_log(pathPrefix="d/00", **{"$top": "7"})) == 100
-    assert [row["itemPath"] for row in job.copy_log(text="BAD")] == ["e/bad"]
-    lines = here.arm("GET", f"{job.run_path}/copyLogs", format="jsonl", **{"$top": "3"})
-    assert [json.loads(line)["itemPath"] for line in lines.text.splitlines()] == [
-        "d/0000",
-        "d/0001",
-        "d/0002",
-    ]
-    assert 'rel="next"' in lines.headers["link"]
-    told = job.events(level="Warning", code="AZSM1020")
-    assert told == [
-        {
-            "timeGenerated": "1970-01-01T00:00:05.000000Z", "level": "Warning", "statusCode": "AZSM1020",
-            "message": "slow", "agentName": "one",
-        }
-    ]  # fmt: skip
-    assert here.arm("GET", f"{job.run_path}/copyLogs", outcome="no").status_code == 400
 
 
 class Thread:

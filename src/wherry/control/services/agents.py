@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from wherry.control.caller import Caller
 from wherry.control.db.tables_identity import principals
-from wherry.control.services import identities, resource_store
+from wherry.control.services import identities, resource_store, surrender
 from wherry.control.services.resource_store import Resource
 from wherry.model.errors import CODES
 
@@ -24,11 +24,15 @@ def is_placeholder(agent: Resource) -> bool:
 
 
 def unregister(conn: Connection, agent_key: str, now: float) -> None:
-    """End an agent's identity with all that it was granted, and remove its machine; the caller deletes the agent."""
+    """End an agent's identity with all that it was granted and held, and remove its machine.
+
+    The caller deletes the agent.
+    """
     agent = resource_store.find(conn, agent_key, TYPE)
     if agent is None or is_placeholder(agent) or agent.link_key is None:
         return
     _end_identities(conn, agent.link_key, now)
+    surrender.end_runs(conn, agent.key, now)
     resource_store.remove(conn, agent.link_key)
 
 
@@ -48,4 +52,5 @@ def _end_identities(conn: Connection, machine_key: str, now: float) -> None:
         func.lower(principals.c.resource_id) == machine_key, principals.c.deleted_at.is_(None)
     )
     for oid in conn.execute(living).scalars().all():
+        surrender.give_back(conn, oid, now)
         identities.delete_agent(conn, oid, now)

@@ -13,13 +13,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.db.tables_ledger import partitions
 from wherry.control.services import (
     agents,
     enrolments,
     identities,
-    partition_rows,
-    phases,
     presence,
     resource_store,
     resources,
@@ -27,7 +24,7 @@ from wherry.control.services import (
 from wherry.control.services.identities import AgentIdentity
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types import registry
-from wherry.model import ids, ledger
+from wherry.model import ids
 from wherry.model.errors import ApiError
 from wherry.trust.enrolment import EnrolmentRequest
 from wherry.trust.keys import KeyTrouble, PublicKey
@@ -67,6 +64,8 @@ def register(
     identity = identities.create_agent(
         conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now
     )
+    told = {"type": "SystemAssigned", "principalId": identity.oid, "tenantId": caller.principal.tenant}
+    resource_store.rewrite(conn, caller, ids.key(machine_id), identity=told)
     agent_id = _make_agent(
         conn, caller, agent, f"{mover.id}/agents/{request.agent_name}", mover, machine_id, vm
     )
@@ -76,26 +75,13 @@ def register(
 
 
 def unregister(conn: Connection, caller: Caller) -> None:
-    """An agent gives itself up: its leases are given back, then resource, machine and identity go."""
+    """An agent gives itself up: resource, machine and identity go, with all that it held."""
     key = presence.key_of(conn, caller.principal.oid)
-    give_back(conn, caller.principal.oid, caller.now)
     presence.end(conn, caller.principal.oid)
     agent = resource_store.find(conn, key or "", agents.TYPE)
     if agent is not None:
         resources.delete(conn, caller, registry.target(agent.id))
     identities.delete_agent(conn, caller.principal.oid, caller.now)
-
-
-def give_back(conn: Connection, oid: str, now: float) -> None:
-    """Take all leases of an identity away."""
-    rows = conn.execute(
-        partitions.select().where(partitions.c.holder == oid, partitions.c.expires_at > 0)
-    ).all()
-    for row in rows:
-        partition = partition_rows.load(conn, row.run, row.id)
-        if partition is not None:
-            partition_rows.save(conn, ledger.release(partition, lost=True))
-            phases.settle(conn, row.run, now)
 
 
 def _made_before(conn: Connection, oid: str) -> Registered:
