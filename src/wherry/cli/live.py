@@ -121,7 +121,8 @@ class Screen:
 
     def _speed(self, moment: Moment) -> list[str]:
         told = []
-        if rates := self._pace.rates:
+        rates = self._pace.rates
+        if rates is not None and any(rates):
             told.append(f"{rates[0]:,.0f} items/s, {size(rates[1])}/s")
         if left := self._pace.remaining(moment):
             told.append(f"{_range(*left)} left")
@@ -140,7 +141,8 @@ class Screen:
         beside = Table.grid(padding=(0, 2))
         told = [f"{done / moment.expected:.0%}"] if moment.expected else []
         beside.add_row(bar, Text(", ".join([*told, duration(passed), *self._speed(moment)])))
-        return Group(head, beside, _counts(moment), Text(one_line(moment.note), style="yellow"))
+        note = [Text(one_line(moment.note), style="yellow")] if moment.note else []
+        return Group(head, beside, _counts(moment), *note)
 
 
 def size(count: float) -> str:

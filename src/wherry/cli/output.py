@@ -91,7 +91,7 @@ def check(query: str | None) -> None:
 def show(found: Any, columns: Columns = (), form: Format | None = None, query: str | None = None) -> None:
     """Print data on standard output."""
     if query is not None:
-        found, columns = _expression(query).search(found), ()
+        found, columns = _selected(found, query), ()
     form = form or chosen()
     if form is Format.TABLE:
         _table(found, columns)
@@ -134,7 +134,16 @@ def _expression(query: str) -> Any:
     try:
         return jmespath.compile(query)
     except jmespath.exceptions.JMESPathError as broken:
-        raise UsageError(f"--query cannot be read: {one_line(str(broken).splitlines()[0])}") from broken
+        raise UsageError(f"--query cannot be read: {str(broken).splitlines()[0]}") from broken
+
+
+def _selected(found: Any, query: str) -> Any:
+    import jmespath
+
+    try:
+        return _expression(query).search(found)
+    except jmespath.exceptions.JMESPathError as broken:
+        raise UsageError(f"--query does not fit the answer: {str(broken).splitlines()[0]}") from broken
 
 
 def _json(found: Any, *, colour: bool) -> None:

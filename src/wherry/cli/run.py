@@ -57,7 +57,8 @@ COLUMNS = (
     ("Access", "properties.wherry.accessState"),
     ("Enforced on", "properties.wherry.enforcedScope"),
     ("Warnings", "properties.warnings[].message"),
-    ("Error", "properties.error.[code, message] | join(': ', @)"),
+    ("Error", "properties.error.code"),
+    ("Why", "properties.error.message"),
 )
 EVENT_COLUMNS = (
     ("Time", "timeGenerated"),

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool, WorkerDied
@@ -87,6 +88,7 @@ class _Crew:
         self._places = (source, target)
         self._pool = pool
         self._over = threading.Event()
+        self._held: set[LeaseClock] = set()
         self.code = ""
         self.detail = ""
 
@@ -101,7 +103,7 @@ class _Crew:
                     for future in done:
                         future.result()
             finally:
-                self._over.set()
+                self._end()
         self._tell(log, progress)
 
     def _tell(self, log: Callable[[Row], None], progress: Callable[[Counters], None]) -> None:
@@ -123,8 +125,12 @@ class _Crew:
     def _perform(self, grant: Grant) -> None:
         lease: LeaseClock = self._pool.lease()
         lease.forever()
+        self._held.add(lease)
+        lease.stop = self._over.is_set()
         try:
             perform(grant, self._ledger, *self._places, self._pool, lease)
+        except Stopped:
+            self._ledger.release(grant.token)
         except WorkerDied:
             self._ledger.release(grant.token, lost=True)
         except RunError as error:
@@ -132,9 +138,16 @@ class _Crew:
         except StoreError as error:
             self._stop(grant, "AZSM1060", str(error))
         finally:
+            self._held.discard(lease)
             lease.close()
 
     def _stop(self, grant: Grant, code: str, detail: str) -> None:
         self._ledger.release(grant.token)
         self.code, self.detail = self.code or code, self.detail or detail
+        self._end()
+
+    def _end(self) -> None:
+        """Let every walker commit what is under way and do no more."""
         self._over.set()
+        for lease in list(self._held):
+            lease.stop = True

@@ -14,6 +14,7 @@ import signal
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,7 +131,7 @@ def _start_blob_server(demo: Demo, azurite: Path | None) -> None:
         else:
             demo.blob = demo.servers.blob_server(azurite, total)
             target = f"a Blob server at {demo.blob.endpoint}"
-        act.result = f"{count:,} files, {size(total)}; {target}"
+        act.result = f"{_many(count, 'file')}, {size(total)}; {target}"
 
 
 def _start_control_plane(demo: Demo) -> None:
@@ -238,7 +239,7 @@ def _prove_equal(demo: Demo) -> None:
         left = _not_held(demo)
         if left:
             act.say(
-                f"{len(left)} items are of a kind or name that the target cannot hold; the copy log names them."
+                f"{_many(len(left), 'item')} of a kind or name that the target cannot hold: see the copy log."
             )
         source = proof.read_folder(demo.source, demo.excluded).without(left)
         found = demo.container.read() if demo.container else proof.read_folder(demo.target)
@@ -254,8 +255,13 @@ def _not_held(demo: Demo) -> set[bytes]:
 
 
 def _counted(tree: Tree) -> str:
-    links = f", {len(tree.others)} links" if tree.others else ""
-    return f"{len(tree.files):,} files, {len(tree.folders):,} folders{links}, {size(tree.size)} compared"
+    counts = [_many(len(tree.files), "file"), _many(len(tree.folders), "folder")]
+    counts += [_many(len(tree.others), "link")] if tree.others else []
+    return f"{', '.join(counts)}, {size(tree.size)} compared"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _prove_ended(demo: Demo) -> None:
@@ -294,7 +300,7 @@ def _approve(demo: Demo, act: Act, code: str) -> None:
 
 def _short_sleep(_seconds: float) -> None:
     """Polling for a code that is approved at once needs no long pauses."""
-    signal.sigtimedwait((), _POLL)
+    time.sleep(_POLL)
 
 
 def _stay(demo: Demo) -> None:
@@ -316,7 +322,8 @@ def _stay(demo: Demo) -> None:
         f"\nLogs and state are in {demo.folder}. Ctrl-C here ends it all and removes them.",
         flush=True,
     )
-    signal.pause()
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def _quoted(value: str) -> str:
