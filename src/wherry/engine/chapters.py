@@ -8,6 +8,7 @@ so that a commit never passes what is not finished.  Used by `span` and `slices`
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -135,11 +136,20 @@ class Chapters:
         while self._open:
             self._finish_first()
 
+    def finish(self, rest: Callable[[bytes], Work]) -> None:
+        """Wait for all that was handed out and commit the end, and what is due on the way; `rest` of a last path."""
+        while self._open:
+            self._finish_first()
+            if self._open and self.due():
+                self.commit(rest(self._ready[-1].end))
+        self.commit(None)
+
     def due(self) -> bool:
-        """Whether enough is finished, or enough time has passed, for a commit."""
+        """Whether enough is finished, or enough time has passed, for a commit: less when others have nothing to do."""
         if not self._ready:
             return False
-        patience = COMMIT_SECONDS if self._seq else FIRST_COMMIT_SECONDS
+        soon = not self._seq or self._desk.lease.split
+        patience = FIRST_COMMIT_SECONDS if soon else COMMIT_SECONDS
         return self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience
 
     @property

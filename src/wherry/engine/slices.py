@@ -36,8 +36,7 @@ class SliceWork:
                 self._take(page)
                 if self._chapters.due():
                     self._chapters.commit(replace(self._work, after=self._chapters.end or self._work.after))
-            self._chapters.drain()
-            self._chapters.commit(None)
+            self._chapters.finish(lambda end: replace(self._work, after=end))
         finally:
             self._chapters.abandon()
 

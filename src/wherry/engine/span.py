@@ -55,8 +55,7 @@ class SpanWork:
                 if self._chapters.due():
                     self._commit()
         self._turn()
-        self._chapters.drain()
-        self._chapters.commit(None)
+        self._chapters.finish(lambda end: replace(self._span, cursor=end))
 
     def _begin(self) -> bool:
         """List the span's folder; False when that failed and the failure is committed as all that came of it."""
