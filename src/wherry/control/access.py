@@ -29,13 +29,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may call a route.  Made by the functions below only."""
+    """Who may call a route.  Made by the functions below only.
+
+    `routine`: the audit counts allowed calls, as it does reads, in place of a record for each.
+    """
 
     kind: Kind
     action: str = ""
     scope: ScopeOf | None = None
     data: bool = False
     audience: Audience = "arm"
+    routine: bool = False
 
 
 def public() -> Access:
@@ -60,9 +64,9 @@ def resource(
     return Access("resource", action, scope, data, audience)
 
 
-def agent() -> Access:
+def agent(*, routine: bool = False) -> Access:
     """A registered agent: its own token, bound to its key, identity and key alive at this moment."""
-    return Access("agent")
+    return Access("agent", routine=routine)
 
 
 def enrolment() -> Access:

@@ -92,7 +92,7 @@ async def _admitted(request: Request, access: Access, handle: Handler) -> Respon
     if not decision.allowed:
         await service.database.write(audit.append, replace(record, status=403), service.clock())
         raise refusals.forbidden(principal, access.action, scope)
-    response = await _accounted(request, handle, record)
+    response = await _accounted(request, handle, record, routine=access.routine)
     if access.kind == "agent":
         response.headers["DPoP-Nonce"] = service.nonces.issue(service.clock())
     return response
@@ -123,9 +123,9 @@ async def _decide(service: Plane, access: Access, principal: Principal, scope: s
     )
 
 
-async def _accounted(request: Request, handle: Handler, record: Record) -> Response:
+async def _accounted(request: Request, handle: Handler, record: Record, *, routine: bool = False) -> Response:
     service = plane(request)
-    if request.method in _READS:
+    if routine or request.method in _READS:
         service.counters.count(request.state.principal, record.action, "allowed", service.clock())
         return await handle(request)
     written = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -54,6 +55,11 @@ async def touch(request: Request) -> Response:
 @ROUTES.post(THING + "/fail", bearer())
 async def fail(request: Request) -> Response:
     raise RuntimeError("the secret is 4711")
+
+
+@ROUTES.post(THING + "/often", replace(bearer(), routine=True))
+async def often(request: Request) -> Response:
+    return JSONResponse({})
 
 
 @ROUTES.put("/typed", public())
@@ -121,6 +127,22 @@ def test_every_route_of_the_product_says_who_may_call_it(plane):
         "/{tenant}/oauth2/devicecode", "/{tenant}/oauth2/v2.0/token", "/{tenant}/oauth2/token",
     }  # fmt: skip
     assert all(route.access.action for route in guarded if route.access.kind == "resource")
+    routine = {route.path for route in guarded if route.access.routine}
+    assert routine == {
+        "/agent/v1/heartbeat", "/agent/v1/leases", "/agent/v1/runs/{run}/renew", "/agent/v1/runs/{run}/commit",
+        "/agent/v1/runs/{run}/items", "/agent/v1/runs/{run}/sighting", "/agent/v1/runs/{run}/events",
+        "/agent/v1/segments/{run}/{partition}/{epoch}/{file}",
+    }  # fmt: skip
+
+
+async def test_what_is_routine_is_counted(client, plane, token, thing):
+    for _ in range(3):
+        assert (await client.post(thing + "/often", headers=token)).status_code == 200
+    assert trail(plane, "wherry/bearer") == []
+    with plane.database.transaction() as conn:
+        plane.counters.flush(conn, plane.clock() + 60)
+    (record,) = trail(plane, "wherry/bearer")
+    assert (record["result"], record["count"]) == ("counted", 3)
 
 
 def test_a_route_beside_the_guard_and_a_place_taken_twice_make_no_application(plane):

@@ -69,7 +69,7 @@ async def unregister(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@routes.post("/heartbeat", agent())
+@routes.post("/heartbeat", agent(routine=True))
 async def heartbeat(request: Request) -> Response:
     """The agent is there; the answer says when it is wanted again."""
     service = plane(request)

@@ -37,7 +37,7 @@ _FILE = re.compile(r"\d{1,18}-[0-9a-f]{64}")
 _EVENTS = 1000
 
 
-@routes.post("/leases", agent())
+@routes.post("/leases", agent(routine=True))
 async def lease(request: Request) -> Response:
     """The next lease, waiting for one at most as long as the agent says; 204 when there is none."""
     service = plane(request)
@@ -48,7 +48,7 @@ async def lease(request: Request) -> Response:
     return Response(status_code=204) if grant is None else JSONResponse(grant.to_json())
 
 
-@routes.post("/runs/{run}/renew", agent())
+@routes.post("/runs/{run}/renew", agent(routine=True))
 async def renew(request: Request, run: str) -> Response:
     """More time for a lease."""
     body = await body_of(request)
@@ -58,7 +58,7 @@ async def renew(request: Request, run: str) -> Response:
     return JSONResponse(answer.to_json())
 
 
-@routes.post("/runs/{run}/commit", agent())
+@routes.post("/runs/{run}/commit", agent(routine=True))
 async def commit(request: Request, run: str) -> Response:
     """Make finished work count; the same commit again gets the same answer."""
     body = await body_of(request)
@@ -76,7 +76,7 @@ async def commit(request: Request, run: str) -> Response:
     return JSONResponse(answer.to_json())
 
 
-@routes.post("/runs/{run}/items", agent())
+@routes.post("/runs/{run}/items", agent(routine=True))
 async def items(request: Request, run: str) -> Response:
     """Work items of a leased slice."""
     body = await body_of(request)
@@ -96,7 +96,7 @@ async def release(request: Request, run: str) -> Response:
     return Response(status_code=204)
 
 
-@routes.post("/runs/{run}/sighting", agent())
+@routes.post("/runs/{run}/sighting", agent(routine=True))
 async def sighting(request: Request, run: str) -> Response:
     """What the agent found at both places; a code when the run cannot go on with it."""
     body = await body_of(request)
@@ -125,7 +125,7 @@ async def credential(request: Request, run: str) -> Response:
     )
 
 
-@routes.put("/segments/{run}/{partition}/{epoch}/{file}", agent())
+@routes.put("/segments/{run}/{partition}/{epoch}/{file}", agent(routine=True))
 async def segment(request: Request, run: str, partition: str, epoch: str, file: str) -> Response:
     """Put a segment of the copy log; it exists for readers once a commit names it."""
     token = lease_of(request)
@@ -143,7 +143,7 @@ async def segment(request: Request, run: str, partition: str, epoch: str, file: 
     return Response(status_code=204)
 
 
-@routes.post("/runs/{run}/events", agent())
+@routes.post("/runs/{run}/events", agent(routine=True))
 async def events(request: Request, run: str) -> Response:
     """Rows for the run log, told by an agent of the run."""
     rows = [_event(one) for one in documents(await body_of(request), "events", _EVENTS)]
