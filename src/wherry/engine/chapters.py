@@ -38,6 +38,9 @@ class Stopped(RunError):
     def __init__(self) -> None:
         super().__init__("AZSM1045")
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[()]]:
+        return type(self), ()
+
 
 @dataclass(slots=True)
 class Desk:
@@ -60,7 +63,9 @@ class Desk:
     def batch(self, deeds: tuple[Deed, ...]) -> Batch:
         """Deeds with all that a worker needs to do them."""
         places = (self.source_spec, self.target_spec)
-        return Batch(*places, self.options, self.lease.slot, self.attempt, deeds)
+        token = self.grant.token
+        lease = f"{token.partition}/{token.epoch}/{token.lease}"
+        return Batch(*places, self.options, self.lease.slot, lease, self.attempt, deeds)
 
     def confirm(self) -> None:
         """Tell the ledger that both places are still what they were; raises when they are not."""
@@ -145,11 +150,14 @@ class Chapters:
         self.commit(None)
 
     def due(self) -> bool:
-        """Whether enough is finished, or enough time has passed, for a commit: less when others have nothing to do."""
+        """Whether enough is finished, or enough time has passed, for a commit.
+
+        The first commits come quickly, so that progress shows, and any when others have nothing to do.
+        """
         if not self._ready:
             return False
-        soon = not self._seq or self._desk.lease.split
-        patience = FIRST_COMMIT_SECONDS if soon else COMMIT_SECONDS
+        commits = 0 if self._desk.lease.split else self._seq
+        patience = min(COMMIT_SECONDS, FIRST_COMMIT_SECONDS * 2**commits)
         return self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience
 
     @property
@@ -227,11 +235,9 @@ class Chapters:
         """End the lease's writing and wait for what is in flight, so that nothing happens after it is given back."""
         if self._open:
             self._desk.lease.end()
-        for chapter in self._open:
-            if chapter.pending is not None:
-                chapter.pending.cancel()
-                if not chapter.pending.cancelled():
-                    chapter.pending.exception()
+        pending = [chapter.pending for chapter in self._open if chapter.pending is not None]
+        if pending and not self._desk.pool.settle(pending):
+            self._desk.lease.stuck = True
 
 
 def _touched(chapter: Chapter) -> set[bytes]:
