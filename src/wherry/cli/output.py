@@ -150,9 +150,9 @@ def _json(found: Any, *, colour: bool) -> None:
     text = json_safe(json.dumps(found, indent=2, ensure_ascii=False, default=str))
     if colour:
         from rich.console import Console
-        from rich.json import JSON
+        from rich.highlighter import JSONHighlighter
 
-        Console(soft_wrap=True).print(JSON(text))
+        Console().print(JSONHighlighter()(text), soft_wrap=True)
     else:
         print(text)
 
