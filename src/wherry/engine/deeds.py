@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wherry.engine import transfer
-from wherry.model import plan
+from wherry.model import names, plan
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import (
     Changed,
@@ -120,11 +120,18 @@ def _copy(both: Both, deed: Deed, options: JobOptions) -> Row:
         if fresh.kind is not entry.kind or entry.kind is not Kind.FILE:
             raise
         decision = plan.compare_file(fresh, present, options, both.target.traits.holds, plan.Attempt())
-        if isinstance(moved, Conflict) and decision.do is Do.TRANSFER:
+        if isinstance(moved, Conflict) and (
+            decision.do is Do.TRANSFER or not _is_spelled(both.target, deed.path)
+        ):
             raise
         if decision.do is Do.NOTHING:
             return row(deed.path, fresh, EARLIER)
         return _copy_once(both, decision.do, deed.path, fresh, present, options)
+
+
+def _is_spelled(target: Store, path: bytes) -> bool:
+    """Whether the target lists the very name: what it finds by it may be another item's, where case does not count."""
+    return any(entry.name == names.basename(path) for entry in target.list(names.parent(path)))
 
 
 def _copy_once(
@@ -157,22 +164,25 @@ def _link_group(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attem
     if not isinstance(target, HoldsLinks):
         raise StoreError("the target holds no hard links")
     rows: list[Row] = []
-    first: bytes | None = None
+    first, file = b"", None
     for path in deed.paths:
         try:
             entry = source.stat(path)
             if entry is None or entry.kind is not Kind.FILE:
                 raise NotFound("the source item vanished before it was copied")
-            if first is None:
-                rows.append(_first_name(both, path, entry, options, attempt))
-                first = path
-            else:
+            if file == (entry.device, entry.inode):
                 rows.append(_further_name(target, target, path, first, entry, attempt))
+                continue
+            # The first one, or a name that has been given to another file since it was listed.
+            rows.append(_first_name(both, path, entry, options, attempt))
+            if file is None:
+                first, file = path, (entry.device, entry.inode)
         except StoreError as error:
             both.fence()
             _escalate(both, error)
             rows.append(failed(path, None, error))
-        both.moved()
+        finally:
+            both.moved()
     return rows
 
 
@@ -211,6 +221,8 @@ def _finish(both: Both, deed: Deed) -> list[Row]:
         raise NotFound("the source folder vanished")
     if isinstance(both.target, Describes):
         present = both.target.stat(deed.path)
+        if present is not None and present.kind is not Kind.FOLDER:
+            raise Conflict("something else than the folder is in its place")
         both.target.describe(deed.path, entry, present)
     return [row(deed.path, entry)] if deed.counted else []
 

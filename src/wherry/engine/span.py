@@ -133,7 +133,7 @@ class SpanWork:
         if source is None:
             if target is not None and not finished:
                 self._only_target(path, target)
-            elif target is not None and target.kind is Kind.FOLDER:
+            elif target is not None and target.kind is Kind.FOLDER and self._unwanted(path, target):
                 self._enter(path, None, target)
         else:
             desk = self._desk
@@ -200,6 +200,8 @@ class SpanWork:
         """Enter the folder of a finished item again."""
         if decision.do is Do.ENTER:
             self._enter(path, source, target)
+        elif self._desk.grant.phase is Phase.LATE:
+            return  # What the delete phase has left in its place stays.
         elif decision.do is Do.LATE and target is not None and target.kind is Kind.FOLDER:
             self._enter(path, None, target)
 
@@ -221,10 +223,13 @@ class SpanWork:
         if target is not None:
             self._only_target(path, target)
 
+    def _unwanted(self, path: bytes, target: Entry) -> bool:
+        options = self._desk.options
+        return options.mode is CopyMode.MIRROR and not plan.excluded(path, target.kind, options)
+
     def _only_target(self, path: bytes, target: Entry) -> None:
         """In Mirror, an item of the target alone is a candidate for deletion, unless a filter keeps it."""
-        options = self._desk.options
-        if options.mode is not CopyMode.MIRROR or plan.excluded(path, target.kind, options):
+        if not self._unwanted(path, target):
             return
         if target.kind is Kind.FOLDER:
             try:

@@ -8,10 +8,10 @@ goes on with what is already staged.  Called by `deeds`, in worker processes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from wherry.model.entry import Entry
-from wherry.model.errors import Changed, Corrupt
+from wherry.model.errors import Changed, Corrupt, StoreError
 from wherry.model.options import Verify
 from wherry.stores.port import Content, Store, TakesParts, part_ids
 
@@ -43,7 +43,11 @@ def copy_file(
         else:
             target.put(path, content, entry, expect)
         if verify is Verify.READBACK:
-            _read_back(target, path, content, moved)
+            try:
+                _read_back(target, path, content, moved)
+            except Corrupt:
+                _take_away(target, path)
+                raise
 
 
 def _in_parts(
@@ -62,6 +66,14 @@ def _in_parts(
             moved()
     content.check()
     target.publish(path, ids, content.entry, expect)
+
+
+def _take_away(target: Store, path: bytes) -> None:
+    """Remove what holds wrong bytes: by size and time the next run would take it for equal."""
+    with suppress(StoreError):
+        written = target.stat(path)
+        if written is not None:
+            target.remove(path, written)
 
 
 def _read_back(target: Store, path: bytes, content: Content, moved: Callable[[], None]) -> None:

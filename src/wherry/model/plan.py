@@ -13,7 +13,7 @@ from enum import Enum
 
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
-from wherry.model.options import Compare, CopyMode, JobOptions, Links
+from wherry.model.options import Compare, CopyMode, JobOptions, Links, Verify
 
 
 class Do(Enum):
@@ -129,10 +129,13 @@ def compare_file(
         return Decision(Do.TRANSFER)
     if not same_data(source, target, options, holds):
         return Decision(Do.TRANSFER)
+    earlier = attempt.revisited and target.changed is not None and target.changed >= attempt.since
+    if earlier and (attempt.restarted or options.verify is Verify.READBACK):
+        return Decision(Do.TRANSFER)  # Nobody knows whether it was read back, or whether it reached the disk.
     if _metadata_differs(source, target, holds):
         return Decision(Do.DESCRIBE, "AZSM2044")
-    if attempt.revisited and target.changed is not None and target.changed >= attempt.since:
-        return Decision(Do.TRANSFER) if attempt.restarted else Decision(Do.NOTHING, "AZSM2043")
+    if earlier:
+        return Decision(Do.NOTHING, "AZSM2043")
     return Decision(Do.NOTHING, "AZSM2041")
 
 

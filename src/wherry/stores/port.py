@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from wherry.model.entry import Entry
-from wherry.model.errors import Changed
+from wherry.model.errors import Changed, Corrupt
 from wherry.model.plan import Holds
 
 Fence = Callable[[], None]
@@ -107,6 +107,8 @@ class Content:
             if not piece:
                 raise Changed(f"it ended after {offset + len(whole)} of {self.size} bytes")
             whole += piece
+        if len(whole) > size:
+            raise Corrupt(f"the source gives more than the {size} bytes that it was asked for")
         return bytes(whole)
 
     def check(self) -> None:
