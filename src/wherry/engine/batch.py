@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 
@@ -29,12 +29,13 @@ _OPEN_PAIRS = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Deeds of one lease.  `slot` names its deadline."""
+    """Deeds of one lease.  `slot` names its deadline, `lease` tells it from others that have that slot after it."""
 
     source: StoreSpec
     target: StoreSpec
     options: JobOptions
     slot: int
+    lease: str
     attempt: Attempt
     deeds: tuple[Deed, ...]
 
@@ -45,7 +46,7 @@ class _Bench:
     def __init__(self) -> None:
         self.deadlines: ctypes.Array[ctypes.c_double] | None = None
         self.moves: ctypes.Array[ctypes.c_ulonglong] | None = None
-        self.stores: OrderedDict[tuple[StoreSpec, StoreSpec, int], Both] = OrderedDict()
+        self.stores: OrderedDict[int, tuple[str, Both]] = OrderedDict()
         self.threads: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -57,7 +58,7 @@ def attach(deadlines: ctypes.Array[ctypes.c_double], moves: ctypes.Array[ctypes.
     _bench.deadlines, _bench.moves = deadlines, moves
     # Stores of an earlier pool in this process look at its deadlines.
     while _bench.stores:
-        _bench.stores.popitem()[1].close()
+        _bench.stores.popitem()[1][1].close()
 
 
 def run(batch: Batch) -> list[Row]:
@@ -67,7 +68,14 @@ def run(batch: Batch) -> list[Row]:
     if width == 1 or len(batch.deeds) == 1:
         return list(chain.from_iterable(_do(both, deed, batch) for deed in batch.deeds))
     threads = _bench.threads.setdefault(width, ThreadPoolExecutor(width))
-    return list(chain.from_iterable(threads.map(lambda deed: _do(both, deed, batch), batch.deeds)))
+    futures = [threads.submit(_do, both, deed, batch) for deed in batch.deeds]
+    try:
+        return list(chain.from_iterable(future.result() for future in futures))
+    finally:
+        # Nothing of it may go on when it is over: its lease's slot is another's then.
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 def _do(both: Both, deed: Deed, batch: Batch) -> list[Row]:
@@ -78,14 +86,17 @@ def _do(both: Both, deed: Deed, batch: Batch) -> list[Row]:
 
 
 def _stores(batch: Batch) -> Both:
-    key = (batch.source, batch.target, batch.slot)
-    both = _bench.stores.get(key)
-    if both is None:
+    """The stores of the batch's lease.  Each lease opens its own: by then something else may lie at their places."""
+    lease, both = _bench.stores.get(batch.slot, ("", None))
+    if both is None or lease != batch.lease:
+        if both is not None:
+            _bench.stores.pop(batch.slot)
+            both.close()
         both = _open(batch)
-        _bench.stores[key] = both
+        _bench.stores[batch.slot] = (batch.lease, both)
         while len(_bench.stores) > _OPEN_PAIRS:
-            _bench.stores.popitem(last=False)[1].close()
-    _bench.stores.move_to_end(key)
+            _bench.stores.popitem(last=False)[1][1].close()
+    _bench.stores.move_to_end(batch.slot)
     return both
 
 
@@ -94,8 +105,11 @@ def _open(batch: Batch) -> Both:
     if deadlines is None or moves is None:
         raise RuntimeError("this process was not attached to a pool")
     fence = fence_of(deadlines, slot)
+    fence()
 
     def moved() -> None:
+        fence()
         moves[slot] += 1
 
-    return Both(open_store(batch.source, fence), open_store(batch.target, fence), fence, moved)
+    # A large file passes the target's fence again and again: that is progress, too.
+    return Both(open_store(batch.source, fence), open_store(batch.target, moved), fence, moved)

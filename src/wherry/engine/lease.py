@@ -67,7 +67,8 @@ def fence_of(deadlines: ctypes.Array[ctypes.c_double], slot: int) -> Callable[[]
 class LeaseClock:
     """One lease as its holder sees it.
 
-    `split` and `stop` are what the keeper of the ledger asked for with the last renewal or commit.
+    `split` and `stop` are what the keeper of the ledger asked for with the last renewal or commit; `stuck`
+    when a process that works under it can not even be killed.
     """
 
     def __init__(self, clocks: LeaseClocks, slot: int) -> None:
@@ -76,19 +77,26 @@ class LeaseClock:
         self.fence = fence_of(clocks.deadlines, slot)
         self.split = False
         self.stop = False
+        self.stuck = False
+        self._ended = False
+        self._lock = threading.Lock()
         self._seen = clocks.moves[slot]
 
     def extend(self, asked_at: float, ttl: float) -> None:
-        """The lease lasts `ttl` seconds from `asked_at` (`boot_time` before the request was sent)."""
-        self._clocks.deadlines[self.slot] = asked_at + ttl
+        """The lease lasts `ttl` seconds from `asked_at` (`boot_time` before the request), unless it was ended."""
+        with self._lock:
+            if not self._ended:
+                self._clocks.deadlines[self.slot] = asked_at + ttl
 
     def forever(self) -> None:
         """A lease that nobody else can take."""
         self.extend(0.0, math.inf)
 
     def end(self) -> None:
-        """From now on nothing more is written."""
-        self._clocks.deadlines[self.slot] = 0.0
+        """From now on nothing more is written, whatever a renewal that is under way brings."""
+        with self._lock:
+            self._ended = True
+            self._clocks.deadlines[self.slot] = 0.0
 
     def remaining(self) -> float:
         """Seconds until the time is over; negative when it is."""
@@ -102,5 +110,7 @@ class LeaseClock:
         return moved
 
     def close(self) -> None:
-        """Give the slot back."""
-        self._clocks.give_back(self.slot)
+        """Give the slot back, unless somebody may still look at it."""
+        self.end()
+        if not self.stuck:
+            self._clocks.give_back(self.slot)

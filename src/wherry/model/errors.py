@@ -132,6 +132,9 @@ class ApiError(WherryError):
         self.message = message
         self.target = target
 
+    def __reduce__(self) -> tuple[type[ApiError], tuple[int, str, str, str | None]]:
+        return type(self), (self.status, self.code, self.message, self.target)
+
 
 class RunError(WherryError):
     """Ends a run (or keeps it from starting) with a code of the table."""
@@ -141,6 +144,10 @@ class RunError(WherryError):
         super().__init__(f"{row.message} {detail}".strip())
         self.code = code
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[RunError], tuple[str, ...]]:
+        # On its way out of a worker process an error is made anew from these.
+        return type(self), (self.code, self.detail)
 
     @property
     def remedy(self) -> str:
@@ -152,6 +159,9 @@ class LeaseLost(RunError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__("AZSM1023", detail)
+
+    def __reduce__(self) -> tuple[type[LeaseLost], tuple[str, ...]]:
+        return type(self), (self.detail,)
 
 
 class StoreError(WherryError):

@@ -1,0 +1,173 @@
+"""Worker processes and leases: nobody writes after the end, everybody's errors arrive, one death is one lease's."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from wherry.engine import batch as batches
+from wherry.engine import deeds, pool
+from wherry.engine.batch import Batch
+from wherry.engine.deeds import Deed
+from wherry.engine.lease import SLOTS, boot_time
+from wherry.engine.ledger import LocalLedger
+from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.worker import perform
+from wherry.model.errors import ApiError, LeaseLost, RunError, WherryError
+from wherry.model.options import JobOptions
+from wherry.model.outcomes import Row
+from wherry.model.plan import Attempt, Do
+from wherry.model.wire import Place, RunOrder
+from wherry.stores import posix_copy
+from wherry.stores.memory import MemoryStore
+from wherry.stores.port import StoreSpec
+from wherry.stores.registry import open_store
+
+
+@pytest.fixture
+def workers() -> Iterator[Pool]:
+    with closing(Pool(1)) as made:
+        yield made
+
+
+class _Call:
+    """Stands for a batch: a worker that receives it makes a call instead, of which it then knows nothing."""
+
+    def __init__(self, function: object, argument: object) -> None:
+        self._reduced = (function, (argument,))
+
+    def __reduce__(self) -> tuple[object, tuple[object]]:
+        return self._reduced
+
+
+def _send(to: Pool, function: object, argument: object) -> Future[list[Row]]:
+    return to.submit(_Call(function, argument))
+
+
+def _copied(source: Path, target: Path, by: Pool) -> dict[str, int]:
+    specs = StoreSpec("posix", str(source)), StoreSpec("posix", str(target), create=True)
+    order = RunOrder("run", Place("posix", str(source)), Place("posix", str(target)), JobOptions())
+    with closing(LocalLedger()) as ledger:
+        ledger.open(order)
+        while (grant := ledger.lease(order)) is not None:
+            lease = by.lease()
+            lease.forever()
+            perform(grant, ledger, *specs, by, lease)
+            lease.close()
+        return ledger.counters().items
+
+
+def test_a_worker_opens_the_places_anew_for_each_lease(workers, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+    (source / "a").write_bytes(b"1")
+    first = workers.lease().slot
+    workers._clocks.give_back(first)
+    _copied(source, target, workers)
+    target.rename(tmp_path / "taken away")
+    target.mkdir()
+    while workers._clocks._free[0] != first + 1:
+        workers.lease().close()
+    assert _copied(source, target, workers)["Transferred"] == 1
+    assert (target / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [RunError("AZSM1040", "Full."), LeaseLost("Late."), ApiError(409, "Busy", "It is.", "x")]
+)
+def test_an_error_leaves_a_worker_process_as_what_it_is(error: WherryError):
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))
+
+
+def test_nothing_of_a_batch_goes_on_when_it_is_over(monkeypatch):
+    source = MemoryStore("over-source")
+    slow, bad = source.seed(b"slow", b"1"), source.seed(b"bad", b"1")
+    begun, real = threading.Event(), deeds.do
+
+    def do(both, deed, options, attempt):
+        if deed.path == b"bad":
+            begun.wait(5)
+            raise RunError("AZSM1040")
+        begun.set()
+        time.sleep(0.2)
+        return real(both, deed, options, attempt)
+
+    monkeypatch.setattr(deeds, "do", do)
+    lease = Pool(0).lease()
+    lease.forever()
+    work = (Deed(Do.TRANSFER, b"bad", bad), Deed(Do.TRANSFER, b"slow", slow))
+    places = StoreSpec("memory", "over-source"), StoreSpec("memory", "over-target")
+    with pytest.raises(RunError):
+        batches.run(Batch(*places, JobOptions(), lease.slot, "lease", Attempt(), work))
+    assert b"slow" in MemoryStore("over-target").paths()
+
+
+def test_a_large_file_is_progress_while_it_is_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(posix_copy, "_STRIDE", 1 << 20)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_bytes(os.urandom(4 << 20))
+    places = StoreSpec("posix", str(source)), StoreSpec("posix", str(target), create=True)
+    inline = Pool(0)
+    lease = inline.lease()
+    lease.forever()
+    moved, real = [], posix_copy._copy
+
+    def copy(*told):
+        moved.append(lease.moved())
+        return real(*told)
+
+    monkeypatch.setattr(posix_copy, "_copy", copy)
+    with closing(open_store(places[0])) as store:
+        work = (Deed(Do.TRANSFER, b"a", store.stat(b"a")),)
+    inline.submit(Batch(*places, JobOptions(), lease.slot, "lease", Attempt(), work)).result()
+    assert moved == [True] * 4
+
+
+def test_a_renewal_does_not_revive_a_lease_that_was_ended():
+    lease = Pool(0).lease()
+    lease.extend(boot_time(), 100)
+    lease.fence()
+    lease.end()
+    lease.extend(boot_time(), 100)
+    with pytest.raises(LeaseLost):
+        lease.fence()
+
+
+def test_a_late_word_of_a_dead_worker_does_not_end_its_successor(workers):
+    dead = _send(workers, os._exit, 1)
+    for _ in range(2):
+        with pytest.raises(WorkerDied):
+            workers.result(dead, 20)
+        executor = workers._executor
+    with pytest.raises(WorkerDied):
+        workers.result(dead, 20)
+    assert workers._executor is executor
+
+
+def test_a_worker_that_hangs_is_killed_and_the_others_hear_of_it(workers, monkeypatch):
+    monkeypatch.setattr(pool, "SETTLE_SECONDS", 0.5)
+    hung = _send(workers, time.sleep, 600)
+    others = [_send(workers, time.sleep, 600) for _ in range(4)]
+    assert workers.settle([hung])
+    for other in others:
+        with pytest.raises(WorkerDied):
+            workers.result(other, 10)
+
+
+def test_a_slot_under_which_somebody_may_still_write_is_not_given_to_others():
+    clocks = Pool(0)
+    stuck = clocks.lease()
+    stuck.stuck = True
+    stuck.close()
+    assert stuck.slot not in {clocks.lease().slot for _ in range(SLOTS - 1)}
