@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import groupby
 
+from wherry.engine import deeds
 from wherry.engine.chapters import Chapter, Chapters, Desk
 from wherry.engine.deeds import Deed
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
+from wherry.model.errors import StoreError
 from wherry.model.ledger import Phase, Slice, WorkItem
 from wherry.model.plan import Do
 
@@ -30,6 +32,9 @@ class SliceWork:
     def run(self) -> None:
         """Work the slice off."""
         try:
+            if self._desk.grant.isolate:
+                self._isolate()
+                return
             after = self._work.after
             while page := self._page(after):
                 after = page[-1].key
@@ -39,6 +44,31 @@ class SliceWork:
             self._chapters.finish(lambda end: replace(self._work, after=end))
         finally:
             self._chapters.abandon()
+
+    def _isolate(self) -> None:
+        """Cut the slice in two and do nothing else, because it ended three leases; what cannot be cut fails."""
+        work, page = self._work, self._page(self._work.after)
+        width = _GROUP if work.phase is Phase.LINKS else None
+        ends = [list(group)[-1].key for _, group in groupby(page, lambda item: item.key[:width])]
+        parts = [work]
+        if len(ends) > 1:
+            middle = ends[len(ends) // 2 - 1]
+            parts = [replace(work, through=middle), replace(work, after=middle)]
+        elif ends:
+            self._fail(page)
+            parts = [replace(work, after=ends[0])]
+        self._chapters.commit(None, tuple(part for part in parts if part.after < part.through))
+
+    def _fail(self, page: list[WorkItem]) -> None:
+        chapter = Chapter(end=page[-1].key, items=len(page))
+        for item in page:
+            if item.counted:
+                if self._work.phase is Phase.DELETE:
+                    chapter.counters.scanned(item.size)
+                seen = Entry(names.basename(item.path), Kind(item.kind), item.size)
+                chapter.note(deeds.failed(item.path, seen, StoreError("it ended three workers")))
+        self._chapters.close(chapter)
+        self._chapters.drain()
 
     def _page(self, after: bytes) -> list[WorkItem]:
         """The next items; a group of links is never parted."""
