@@ -62,6 +62,8 @@ def _refuse(*_: object) -> None:
 def page(document: bytes | memoryview) -> Page:
     """The page that a List Blobs answer holds."""
     root = parse(document)
+    if root.tag != "EnumerationResults":
+        raise StoreError("the service's answer is no listing")
     blobs: list[Blob] = []
     prefixes: list[bytes] = []
     for element in root.iterfind("./Blobs/*"):
