@@ -50,7 +50,7 @@ class SpanWork:
             return
         while (pair := self._walk.next()) is not None:
             self._take(pair)
-            if self._chapter.full or self._chapter.old:
+            if (self._chapter.full or self._chapter.old) and not self._walk.amid:
                 self._turn()
                 if self._chapters.due():
                     self._commit()
@@ -105,6 +105,10 @@ class SpanWork:
             self._chapters.commit(None, (rest, *parts))
             return True
         pair = self._walk.next()
+        while pair is not None and self._walk.amid:  # A file that shares its name with a folder.
+            if pair.source is None or not self._alone(pair, pair.source):
+                self._take(pair)
+            pair = self._walk.next()
         inside: tuple[Span, ...] = ()
         if pair is not None and pair.source is None:
             self._take(pair)

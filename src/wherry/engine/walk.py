@@ -62,23 +62,26 @@ class Level:
 def merge(source: list[Entry], target: list[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
     """Pairs by name of two sorted listings.
 
-    A target that holds a file and a folder of one name gives the one of the source's kind to the pair and the
-    other as an item of its own.
+    A store that holds a file and a folder of one name has each paired with the one of its kind; what is left
+    over on the target is an item of its own.
     """
     at = 0
-    for entry in source:
+    same: list[Entry] = []
+    for number, entry in enumerate(source, 1):
         while at < len(target) and target[at].name < entry.name:
             yield None, target[at]
             at += 1
-        same = []
         while at < len(target) and target[at].name == entry.name:
             same.append(target[at])
             at += 1
-        partner = next((one for one in same if one.kind is entry.kind), same[0] if same else None)
+        twin = number < len(source) and source[number].name == entry.name
+        other = same[0] if same and not twin else None
+        partner = next((one for one in same if one.kind is entry.kind), other)
         yield entry, partner
-        for other in same:
-            if other is not partner:
-                yield None, other
+        same = [one for one in same if one is not partner]
+        if not twin:
+            yield from ((None, one) for one in same)
+            same = []
     for entry in target[at:]:
         yield None, entry
 
@@ -91,6 +94,7 @@ class Walk:
         self._target = target
         self._stack: list[Level] = []
         self._span = span
+        self._twins = "markers" in (source.traits.folders, target.traits.folders)
         cursor = names.parts(span.cursor) if span.cursor is not None else ()
         self._trail = list(cursor[len(names.parts(span.prefix)) :])
 
@@ -110,6 +114,9 @@ class Walk:
         source = _listing(self._source, folder, SourceUnlisted) if in_source else []
         target = _listing(self._target, folder, TargetUnlisted) if in_target else []
         pairs = list(merge(source, target))
+        if self._twins:
+            # Of one name the folder last: the walk goes on in it and never comes back before it.
+            pairs.sort(key=lambda pair: (_name(pair), (pair[0] or pair[1] or _NOTHING).kind is Kind.FOLDER))
         mark = self._trail.pop(0) if self._trail else None
         if mark is not None:
             pairs = [pair for pair in pairs if _name(pair) >= mark]
@@ -118,6 +125,16 @@ class Walk:
     def leave(self) -> None:
         """Leave the folder that was entered last."""
         self._stack.pop()
+
+    @property
+    def amid(self) -> bool:
+        """Whether the next pair has the name of the last one, so that no cursor can stand between them."""
+        level = self._stack[-1] if self._stack else None
+        return (
+            level is not None
+            and 0 < level.at < len(level.pairs)
+            and _name(level.pairs[level.at]) == _name(level.pairs[level.at - 1])
+        )
 
     def inside(self, folder: bytes) -> bool:
         """Whether the walk is in `folder` now."""

@@ -1,0 +1,73 @@
+"""A file and a folder of one name, as a container may hold them: the walk never goes back behind its cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from wherry.engine.walk import Pair, Walk
+from wherry.model import names
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import NotFound
+from wherry.model.ledger import Span
+from wherry.model.plan import Holds
+from wherry.stores.port import Traits
+
+FILE, FOLDER = Kind.FILE, Kind.FOLDER
+TWINS = {b"": [(b"a", FOLDER), (b"a", FILE), (b"b", FILE)], b"a": [(b"x", FILE)]}
+PLAIN = {b"": [(b"a", FOLDER), (b"b", FILE)], b"a": [(b"x", FILE)]}
+ALONE = {b"": [(b"a", FILE), (b"b", FILE)]}
+
+
+class _Listed:
+    """As much of a store as a walk asks for."""
+
+    def __init__(self, tree: dict[bytes, list[tuple[bytes, Kind]]]) -> None:
+        self._tree = tree
+        self.traits = Traits(Holds(names.NameRules()), order="bytes", folders="markers")
+
+    def list(self, folder: bytes) -> Iterable[Entry]:
+        if folder not in self._tree:
+            raise NotFound("no such folder")
+        return [Entry(name, kind) for name, kind in self._tree[folder]]
+
+
+def _walked(walk: Walk) -> list[tuple[Pair, bool]]:
+    """All pairs, and whether a cursor may stand after each."""
+    walk.begin()
+    found = []
+    while (pair := walk.next()) is not None:
+        found.append((pair, not walk.amid))
+        sides = [one is not None and one.kind is FOLDER for one in (pair.source, pair.target)]
+        if any(sides):
+            walk.enter(pair.path, in_source=sides[0], in_target=sides[1])
+    return found
+
+
+def _told(found: list[tuple[Pair, bool]]) -> list[tuple[bytes, str, str]]:
+    return [(pair.path, *(one.kind.value if one else "" for one in pair[1:3])) for pair, _ in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        (TWINS, TWINS, [(b"a", "F", "F"), (b"a", "D", "D"), (b"a/x", "F", "F"), (b"b", "F", "F")]),
+        (TWINS, ALONE, [(b"a", "F", "F"), (b"a", "D", ""), (b"a/x", "F", ""), (b"b", "F", "F")]),
+        (PLAIN, TWINS, [(b"a", "", "F"), (b"a", "D", "D"), (b"a/x", "F", "F"), (b"b", "F", "F")]),
+        (ALONE, TWINS, [(b"a", "F", "F"), (b"a", "", "D"), (b"a/x", "", "F"), (b"b", "F", "F")]),
+        ({b"": []}, TWINS, [(b"a", "", "F"), (b"a", "", "D"), (b"a/x", "", "F"), (b"b", "", "F")]),
+    ],
+)
+def test_each_is_paired_with_its_kind_and_the_folder_comes_last(source, target, expected):
+    found = _walked(Walk(_Listed(source), _Listed(target), Span()))
+    assert _told(found) == expected
+    assert [pair.path for pair, may_stop in found if may_stop] == [b"a", b"a/x", b"b"]
+
+
+@pytest.mark.parametrize("cursor", [b"a", b"a/x", b"b"])
+def test_a_successor_finds_the_rest_and_nothing_twice(cursor):
+    whole = _told(_walked(Walk(_Listed(PLAIN), _Listed(TWINS), Span())))
+    found = _walked(Walk(_Listed(PLAIN), _Listed(TWINS), Span(cursor=cursor)))
+    fresh = _told([(pair, stop) for pair, stop in found if not pair.finished])
+    assert fresh == [told for told in whole if names.parts(told[0]) > names.parts(cursor)]
