@@ -146,6 +146,10 @@ class LocalLedger:
                 _ITEM,
                 [(i.phase, i.key, i.path, i.counted, i.etag, i.size, i.kind) for i in progress.deferred],
             )
+            db.executemany(
+                "UPDATE segment SET rows = ? WHERE name = ?",
+                [(one.rows, one.name) for one in progress.segments],
+            )
             counters = _counters(db)
             counters.merge(progress.counters)
             db.execute("UPDATE run SET counters = ?", (json.dumps(counters.to_json()),))
@@ -184,10 +188,12 @@ class LocalLedger:
             return Start(int(since), boot != sighting.boot)
 
     def segments(self) -> Iterator[bytes]:
-        """The copy log's segments in the order of writing; each is forgotten when the next is asked for."""
+        """The segments that commits have named, in order; each is forgotten when the next is asked for."""
         while True:
             with self._lock:
-                row = self._db.execute("SELECT rowid, data FROM segment ORDER BY rowid LIMIT 1").fetchone()
+                row = self._db.execute(
+                    "SELECT rowid, data FROM segment WHERE rows > 0 ORDER BY rowid LIMIT 1"
+                ).fetchone()
             if row is None:
                 return
             yield row[1]
