@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +26,7 @@ from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence
 from wherry.stores.posix_copy import SMALL, dress, fill
 from wherry.stores.posix_fd import FOLDER, Folders, Opener, may_chown, store_error, sync_file_system
 from wherry.stores.posix_reader import UNFINISHED, PosixReader, entry_of
-from wherry.stores.posix_root import identity, open_root, time_step
+from wherry.stores.posix_root import identity, mounts_below, open_root, time_step
 
 _TEMPORARY = re.compile(rb"\.wherry-[0-9a-f]{16}")
 _STALE_SECONDS = 86_400
@@ -51,10 +50,8 @@ class PosixStore:
         self._target = spec.create
         self._root = open_root(spec, fence, modern)
         self._opener = Opener(self._root, modern)
-        self._folders = Folders(self._opener, self._note_device)
+        self._folders = Folders(self._opener)
         self._owner = may_chown()
-        self._devices = {os.fstat(self._root).st_dev: self._root}
-        self._lock = threading.Lock()
         longest = os.statvfs(self._root).f_namemax or 255
         self.traits = Traits(
             holds=Holds(
@@ -318,16 +315,26 @@ class PosixStore:
 
     def sync(self) -> None:
         try:
-            for descriptor in list(self._devices.values()):
-                sync_file_system(descriptor)
+            sync_file_system(self._root)
+            for mounted in mounts_below(self._root):
+                # Not what was unmounted meanwhile, nor what none of us may even list.
+                with suppress(FileNotFoundError, PermissionError):
+                    self._sync_mount(mounted)
         except OSError as error:
             raise store_error(error, b"") from error
 
+    def _sync_mount(self, path: bytes) -> None:
+        opened = self._opener.open(path, _LIST)
+        try:
+            sync_file_system(opened)
+        finally:
+            os.close(opened)
+
     def close(self) -> None:
         self._folders.close()
-        for descriptor in self._devices.values():
-            os.close(descriptor)
-        self._devices = {}
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
     # ------------------------------------------------------------ on the way
 
@@ -369,15 +376,6 @@ class PosixStore:
         except PermissionError:
             # Only the owner may ask for that.
             return opens(flags)
-
-    def _note_device(self, folder: int) -> None:
-        """Keep a descriptor on each file system below the root, for `sync`."""
-        device = os.fstat(folder).st_dev
-        if device in self._devices:
-            return
-        with self._lock:
-            if device not in self._devices:
-                self._devices[device] = os.open(b".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
 
     def _tidy(self, at: int, name: bytes, found: os.stat_result) -> None:
         """Remove what an agent left that died long ago; on a target only."""

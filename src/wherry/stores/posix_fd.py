@@ -166,11 +166,10 @@ class _Kept:
 
 
 class Folders:
-    """Descriptors of the folders that are in use, the latest few for each thread; `opened` is told of new ones."""
+    """Descriptors of the folders that are in use, the latest few for each thread."""
 
-    def __init__(self, opener: Opener, opened: Callable[[int], None]) -> None:
+    def __init__(self, opener: Opener) -> None:
         self._opener = opener
-        self._opened = opened
         self._local = threading.local()
         self._all: weakref.WeakSet[_Kept] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -193,7 +192,6 @@ class Folders:
             kept.move_to_end(folder)
             return held
         made = kept[folder] = self._opener.open(folder, FOLDER)
-        self._opened(made)
         if len(kept) > _KEPT_FOLDERS:
             os.close(kept.popitem(last=False)[1])
         return made

@@ -7,7 +7,8 @@ followed, and never in or around a place of the system itself.  Called by `posix
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from wherry.model import names
 from wherry.model.errors import Unsafe
@@ -115,6 +116,17 @@ def identity(root: int) -> str:
     found, system = os.fstat(root), os.statvfs(root)
     place = names.escape(os.readlink(f"/proc/self/fd/{root}".encode()))
     return f"posix:{system.f_fsid & (2**64 - 1):x}:{found.st_ino}:{place}"
+
+
+def mounts_below(root: int) -> Iterator[bytes]:
+    """Where other file systems are mounted in the folder, as paths relative to it."""
+    place = os.readlink(f"/proc/self/fd/{root}".encode()).rstrip(b"/") + b"/"
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            # What would part the fields is written in octal.
+            mounted = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4])
+            if mounted.startswith(place):
+                yield mounted[len(place) :]
 
 
 def time_step(root: int) -> int:
