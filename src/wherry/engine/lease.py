@@ -102,6 +102,10 @@ class LeaseClock:
         """Seconds until the time is over; negative when it is."""
         return float(self._clocks.deadlines[self.slot]) - boot_time()
 
+    def note(self) -> None:
+        """Something was done in this process."""
+        self._clocks.moves[self.slot] += 1
+
     def moved(self) -> bool:
         """Whether anything was finished or sent since the last call."""
         now = self._clocks.moves[self.slot]

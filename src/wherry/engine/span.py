@@ -31,7 +31,7 @@ class SpanWork:
     def __init__(self, desk: Desk, span: Span) -> None:
         self._desk = desk
         self._span = span
-        self._walk = Walk(desk.source, desk.target, span)
+        self._walk = Walk(desk.source, desk.target, span, desk.lease.note)
         self._chapters = Chapters(desk, span)
         self._chapter = Chapter()
         self._reached = span.cursor

@@ -3,12 +3,12 @@
 A `Walk` yields pairs of entries of the same name (either may be missing) and goes into a folder only when its
 caller says so, so that nothing below an excluded folder or below a target that is not there is ever listed.
 It begins right after a span's cursor and can give the later part of what it has not reached away.
-Called by `worker`; it decides nothing and writes nothing.
+Called by `span`; it decides nothing and writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,7 +89,10 @@ def merge(source: list[Entry], target: list[Entry]) -> Iterator[tuple[Entry | No
 class Walk:
     """One walk over a span."""
 
-    def __init__(self, source: Store, target: Store, span: Span) -> None:
+    def __init__(
+        self, source: Store, target: Store, span: Span, moved: Callable[[], None] = lambda: None
+    ) -> None:
+        self._moved = moved
         self._source = source
         self._target = target
         self._stack: list[Level] = []
@@ -111,8 +114,8 @@ class Walk:
 
     def enter(self, folder: bytes, *, in_source: bool, in_target: bool) -> None:
         """Go into `folder` next; a side that does not have it is not asked."""
-        source = _listing(self._source, folder, SourceUnlisted) if in_source else []
-        target = _listing(self._target, folder, TargetUnlisted) if in_target else []
+        source = self._listing(self._source, folder, SourceUnlisted) if in_source else []
+        target = self._listing(self._target, folder, TargetUnlisted) if in_target else []
         pairs = list(merge(source, target))
         if self._twins:
             # Of one name the folder last: the walk goes on in it and never comes back before it.
@@ -121,6 +124,23 @@ class Walk:
         if mark is not None:
             pairs = [pair for pair in pairs if _name(pair) >= mark]
         self._stack.append(Level(folder, pairs, mark, in_source))
+
+    def _listing(self, store: Store, folder: bytes, trouble: type[StoreError]) -> list[Entry]:
+        entries: list[Entry] = []
+        try:
+            for entry in store.list(folder):
+                entries.append(entry)
+                if len(entries) % _TELL_EVERY == 0:
+                    self._moved()  # A wide folder may take longer than a lease may stand still.
+        except NotFound as gone:
+            if trouble is TargetUnlisted:
+                return []
+            raise trouble(str(gone)) from gone
+        except StoreError as error:
+            raise trouble(str(error)) from error
+        if store.traits.order != "bytes":
+            entries.sort(key=lambda entry: entry.name)
+        return entries
 
     def leave(self) -> None:
         """Leave the folder that was entered last."""
@@ -181,22 +201,9 @@ class Walk:
         return None
 
 
+_TELL_EVERY = 1000
 _NOTHING = Entry(b"", Kind.FILE)
 
 
 def _name(pair: tuple[Entry | None, Entry | None]) -> bytes:
     return (pair[0] or pair[1] or _NOTHING).name
-
-
-def _listing(store: Store, folder: bytes, trouble: type[StoreError]) -> list[Entry]:
-    try:
-        entries = list(store.list(folder))
-    except NotFound as gone:
-        if trouble is TargetUnlisted:
-            return []
-        raise trouble(str(gone)) from gone
-    except StoreError as error:
-        raise trouble(str(error)) from error
-    if store.traits.order != "bytes":
-        entries.sort(key=lambda entry: entry.name)
-    return entries

@@ -20,8 +20,10 @@ from wherry.engine.deeds import Deed
 from wherry.engine.lease import SLOTS, boot_time
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.walk import Walk
 from wherry.engine.worker import perform
 from wherry.model.errors import ApiError, LeaseLost, RunError, WherryError
+from wherry.model.ledger import Span
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import Row
 from wherry.model.plan import Attempt, Do
@@ -132,6 +134,16 @@ def test_a_large_file_is_progress_while_it_is_copied(tmp_path, monkeypatch):
         work = (Deed(Do.TRANSFER, b"a", store.stat(b"a")),)
     inline.submit(Batch(*places, JobOptions(), lease.slot, "lease", Attempt(), work)).result()
     assert moved == [True] * 4
+
+
+def test_to_list_a_wide_folder_is_progress():
+    for number in range(1001):
+        MemoryStore("wide").seed(b"%04d" % number)
+    lease = Pool(0).lease()
+    walk = Walk(MemoryStore("wide"), MemoryStore("wide-target"), Span(), lease.note)
+    assert not lease.moved()
+    walk.begin()
+    assert lease.moved()
 
 
 def test_a_renewal_does_not_revive_a_lease_that_was_ended():
