@@ -69,12 +69,12 @@ def test_the_fence_is_asked_for_each_change(case: Case) -> None:
     case.put(b"folder/file", b"inside")
     asked = []
     store = case.open(lambda: asked.append(1))
-    todo = changes(case)
+    due = changes(case)
     # Each change starts from the same state but those that take the file away or put another one there.
     for what in ("replace", "remove", "describe", "replace by symlink"):
-        todo.pop(what, None)
+        due.pop(what, None)
 
-    for what, change in todo.items():
+    for what, change in due.items():
         asked.clear()
         change(store)
         assert asked, what

@@ -198,11 +198,11 @@ class Run(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened before: somebody who works on finishes the run."""
         for _ in range(1000):
-            todo = [p for p in self.partitions.values() if p.open]
-            if not todo:
+            unfinished = [p for p in self.partitions.values() if p.open]
+            if not unfinished:
                 break
             self.now += 1000
-            chosen = ledger.expire(todo[0], self.now)
+            chosen = ledger.expire(unfinished[0], self.now)
             granted = ledger.grant(chosen, "last", "end", self.now, TTL)
             self.finished.update(self.left(granted))
             self.partitions[chosen.id], _ = ledger.commit(granted, Commit(1, None), self.now, TTL)
