@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from wherry.cli import main
 from wherry.control import breakglass, environment
 
 PROGRAM = (sys.executable, "-m", "wherry.cli.main")
@@ -55,7 +58,23 @@ class Shell:
         return self.folder / "plane"
 
     def run(self, *arguments: str, code: int = 0, **more: str) -> Answer:
-        """Run a command to its end, which must be the expected one."""
+        """Run a command to its expected end; in this process, as most of its time would be its start."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, {**self.environment, **more}, clear=True),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            ended = main.call(list(arguments))
+        answer = Answer(ended, out.getvalue(), err.getvalue())
+        assert ended == code, f"{arguments}: {answer}"
+        assert "Traceback" not in answer.err
+        return answer
+
+    def process(self, *arguments: str, code: int = 0, **more: str) -> Answer:
+        """The same as a process of its own."""
         done = subprocess.run(
             [*PROGRAM, *arguments], cwd=self.folder, env={**self.environment, **more}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=LIMIT, check=False,

@@ -1,4 +1,4 @@
-"""A whole migration by the command line alone: every command a process, everything behind it real."""
+"""A whole migration by the command line alone, everything behind it real."""
 
 from __future__ import annotations
 
@@ -200,18 +200,18 @@ def test_agents_and_groups(shell: Shell) -> None:
 
 
 def test_roles(shell: Shell) -> None:
-    somebody = "22222222-2222-2222-2222-222222222222"
-    made = shell.run(
-        "role", "assign", "--role", "storage mover operator", "--assignee", somebody, "-g", "lab"
-    )
+    agent = json.loads((shell.folder / "agent-1" / "registration.json").read_text())["principal_id"]
+    to_agent = ("--assignee", agent, "-g", "lab")
+    nobody = ("--assignee", "22222222-2222-2222-2222-222222222222", "-g", "lab")
+    made = shell.run("role", "assign", "--role", "storage mover operator", *to_agent).data
 
-    listed = shell.run("role", "list", "--assignee", somebody, "-g", "lab").data
-    assert [one["roleDefinitionName"] for one in listed] == ["Storage Mover Operator"]
-    shell.run("role", "unassign", "--name", made.data["name"], "-g", "lab", "--yes")
-    assert shell.run("role", "list", "--assignee", somebody, "-g", "lab").data == []
-    assert (
-        "role definitions" in shell.run("role", "assign", "--role", "x", "--assignee", somebody, code=2).err
-    )
+    listed = {one["name"]: one["roleDefinitionName"] for one in shell.run("role", "list", *to_agent).data}
+    assert listed[made["name"]] == "Storage Mover Operator"
+    shell.run("role", "unassign", "--name", made["name"], "-g", "lab", "--yes")
+    assert made["name"] not in shell.run("role", "list", *to_agent, "--query", "[].name").data
+    assert "role list" in shell.run("role", "unassign", "--name", made["name"], "--yes", code=2).err
+    assert "role definitions" in shell.run("role", "assign", "--role", "x", *to_agent, code=2).err
+    assert "PrincipalNotFound" in shell.run("role", "assign", "--role", "reader", *nobody, code=1).err
 
 
 def test_a_job_is_changed(shell: Shell) -> None:
@@ -239,7 +239,7 @@ def test_a_job_is_changed(shell: Shell) -> None:
          "EndpointNotFound"),
         (("job", "create", "--name", "x", "--source", "source", "--target", "none"), 2, "--copy-mode"),
         (("project", "delete", "--name", "project"), 2, "--yes"),
-        (("device", "approve", "WRONG", "--state", "plane"), 1, ""),
+        (("device", "approve", "WRONG", "--state", "plane"), 3, "CodeNotFound"),
         (("device", "approve", "WRONG", "--state", "nowhere"), 2, "nowhere"),
         (("env", "--state", "nowhere"), 2, "nowhere"),
         (("serve", "--state", "plane", "--listen", "127.0.0.1:0"), 2, "in use by process"),
@@ -252,6 +252,13 @@ def test_what_is_wrong_is_said(shell: Shell, arguments: tuple[str, ...], code: i
 
     assert answer.out == ""
     assert said in answer.err
+
+
+def test_the_programs_are_processes_too(shell: Shell) -> None:
+    told = shell.process("mover", "show", "--name", "mover")
+
+    assert told.data["name"] == "mover"
+    assert shell.process("mover", "show", "--name", "missing", code=3).out == ""
 
 
 def test_nobody_is_signed_in(shell: Shell) -> None:

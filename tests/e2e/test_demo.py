@@ -57,7 +57,7 @@ def seconds_told(answer: Answer) -> list[str]:
 def test_without_a_blob_server_the_target_is_a_folder_and_it_says_so(shell: Shell) -> None:
     shell.environment["PATH"] = "/usr/bin:/bin"
 
-    answer = shell.run("demo", "--source", "source")
+    answer = shell.process("demo", "--source", "source")
 
     assert "the target is a local folder instead" in answer.out
     assert "60 files, 5 folders" in answer.out
@@ -67,7 +67,7 @@ def test_without_a_blob_server_the_target_is_a_folder_and_it_says_so(shell: Shel
 
 
 def test_into_a_container(shell: Shell, azurite: Azurite) -> None:
-    answer = shell.run("demo", "--source", "source", "--azurite", str(AZURITE))
+    answer = shell.process("demo", "--source", "source", "--azurite", str(AZURITE))
 
     assert "60 files, 5 folders" in answer.out
     assert "SHA-256, mode and time of each" in answer.out
@@ -91,8 +91,15 @@ def test_kept_to_look_around_until_ctrl_c(shell: Shell) -> None:
         assert demo.end(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["2. A control plane", "It is ready at", "4. Project"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("2. A control plane", signal.SIGINT),
+        ("It is ready at", signal.SIGTERM),
+        ("3. An agent", signal.SIGHUP),
+        ("5. The migration", signal.SIGINT),
+    ],
+)
 def test_interrupted_at_any_moment(shell: Shell, moment: str, number: signal.Signals) -> None:
     with shell.started("demo", "--source", "source", name="demo") as demo:
         demo.wait_for(re.escape(moment), LIMIT)
@@ -109,8 +116,8 @@ def test_killed_without_warning(shell: Shell) -> None:
 
 
 def test_a_source_that_is_no_folder(shell: Shell) -> None:
-    assert "is not a folder" in shell.run("demo", "--source", "nowhere", code=2).err
-    assert "no program" in shell.run("demo", "--source", "source", "--azurite", "nowhere", code=2).err
+    assert "is not a folder" in shell.process("demo", "--source", "nowhere", code=2).err
+    assert "no program" in shell.process("demo", "--source", "source", "--azurite", "nowhere", code=2).err
 
 
 def test_the_judge_reads_a_container_as_it_is(azurite: Azurite) -> None:
@@ -123,11 +130,10 @@ def test_the_judge_reads_a_container_as_it_is(azurite: Azurite) -> None:
     seen = Container(BlobServer(azurite.url, azurite.account, azurite.key), made.container_name)
 
     found = seen.read()
-    status = seen.answer_to("no-such-policy")
+    status, policies = seen.answer_to("no-such-policy"), seen.policies()
 
     seen.close()
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert found.files == {"a/ä file".encode(): File(3, digest, 0o640, 1_700_000_000_123_456_789)}
     assert found.folders == {b"empty"}
-    assert status == 403
-    assert seen.policies() == []
+    assert (status, policies) == (403, [])

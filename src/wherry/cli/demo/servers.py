@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from wherry.model.errors import WherryError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_MEMORY_LIMIT = 512 * 1024 * 1024
 WHERRY = (sys.executable, "-m", "wherry.cli.main")
 _POLL = 0.05
@@ -45,11 +46,13 @@ class Process:
         self.name = name
         self.log = log
         libc = ctypes.CDLL(None)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
         def end_with_us() -> None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-        with log.open("ab") as out:
+        with log.open("ab") as out, _undisturbed():
             self._popen = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -120,7 +123,7 @@ class Servers:
 
     def end(self) -> None:
         """End all of them; Ctrl-C does not keep this from being done."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         while self.running:
             self.running.pop().end()
@@ -151,6 +154,16 @@ class Servers:
         """Start the agent that may read `source`, and write `target` where that is a folder."""
         roots = ["--allow-source", str(source)] + (["--allow-target", str(target)] if target else [])
         return self.start("agent", *WHERRY, "agent", "run", "--state", str(state), *roots)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal comes while a process is being made: it could be lost, or the process with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment() -> dict[str, str]:

@@ -25,14 +25,18 @@ class Act:
 
 @dataclass
 class Stage:
-    """All steps so far."""
+    """All steps so far.  `over` when somebody asked to end, or when it has ended."""
 
     acts: list[Act] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
+    over: bool = False
 
     @contextmanager
     def act(self, title: str) -> Iterator[Act]:
         """A step that takes as long as the block."""
+        # Python may have lost the interruption: it swallows what a callback of its own raises.
+        if self.over:
+            raise KeyboardInterrupt
         act = Act(title)
         self.acts.append(act)
         print(f"{len(self.acts)}. {title}", flush=True)

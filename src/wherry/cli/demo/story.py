@@ -15,15 +15,14 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wherry.cli import run_watch
 from wherry.cli.demo import proof
 from wherry.cli.demo.proof import Container, Tree
-from wherry.cli.demo.servers import WHERRY, BlobServer, Servers
+from wherry.cli.demo.servers import SIGNALS, WHERRY, BlobServer, Servers
 from wherry.cli.demo.stage import Act, Stage
 from wherry.cli.exits import Exit
 from wherry.cli.live import size
@@ -59,7 +58,7 @@ class Demo:
     source: Path
     excluded: tuple[str, ...]
     servers: Servers
-    stage: Stage = field(default_factory=Stage)
+    stage: Stage
     blob: BlobServer | None = None
     container: Container | None = None
     api: Any = None
@@ -89,17 +88,19 @@ def play(source: Path | None, azurite: Path | None, *, keep: bool) -> int:
     program = azurite.absolute() if azurite else _found("azurite-blob")
     if program is not None and not os.access(program, os.X_OK):
         raise UsageError(f"{program} is no program that can be started.")
+    stage = Stage()
+    _stop_on_signals(stage)
     folder = Path(tempfile.mkdtemp(prefix="wherry-demo-"))
-    demo = Demo(folder, chosen, excluded, Servers(folder))
+    demo = Demo(folder, chosen, excluded, Servers(folder), stage)
     try:
-        with _interruptible():
-            _play(demo, program)
-            if keep:
-                _stay(demo)
+        _play(demo, program)
+        if keep:
+            _stay(demo)
     except KeyboardInterrupt:
         tell("Interrupted.")
         return Exit.INTERRUPTED
     finally:
+        stage.over = True
         _end(demo)
     return Exit.DONE
 
@@ -338,16 +339,16 @@ def _end(demo: Demo) -> None:
     shutil.rmtree(demo.folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """A terminal that is closed, or a polite kill, ends the demo as Ctrl-C does."""
+def _stop_on_signals(stage: Stage) -> None:
+    """A terminal that is closed, or a polite kill, ends the demo as Ctrl-C does; once, so that it can tidy up."""
 
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        if not stage.over:
+            stage.over = True
+            raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, stop)
-    yield
 
 
 def _source(source: Path | None) -> tuple[Path, tuple[str, ...]]:
