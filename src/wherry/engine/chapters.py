@@ -28,6 +28,8 @@ from wherry.stores.port import Store, StoreSpec, Syncs
 
 COMMIT_ITEMS = 50_000
 COMMIT_SECONDS = 30.0
+# Of paths that are put off: a commit is one request, and its body has a limit.
+COMMIT_BYTES = 4 * 1024 * 1024
 FIRST_COMMIT_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 
@@ -88,6 +90,7 @@ class Chapter:
     deferred: list[WorkItem] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
     size: int = 0
+    weight: int = 0
     items: int = 0
     pending: Future[list[Row]] | None = None
     begun: float = field(default_factory=boot_time)
@@ -98,12 +101,18 @@ class Chapter:
 
     @property
     def full(self) -> bool:
-        return len(self.deeds) >= BATCH_ITEMS or self.size >= BATCH_BYTES or self.items >= 10 * BATCH_ITEMS
+        batch = len(self.deeds) >= BATCH_ITEMS or self.size >= BATCH_BYTES
+        return batch or self.items >= 10 * BATCH_ITEMS or self.weight >= COMMIT_BYTES // 8
 
     def note(self, row: Row) -> None:
         """Log and count an item that ended."""
         self.rows.append(row)
         self.counters.row(row)
+
+    def put_off(self, item: WorkItem) -> None:
+        """Leave an item to a later phase."""
+        self.deferred.append(item)
+        self.weight += len(item.key) + len(item.path)
 
     def hand_out(self, deed: Deed, size: int) -> None:
         """Leave an item to the pool."""
@@ -158,7 +167,9 @@ class Chapters:
             return False
         commits = 0 if self._desk.lease.split else self._seq
         patience = min(COMMIT_SECONDS, FIRST_COMMIT_SECONDS * 2**commits)
-        return self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience
+        if self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience:
+            return True
+        return sum(chapter.weight for chapter in self._ready) >= COMMIT_BYTES
 
     @property
     def end(self) -> bytes | None:

@@ -28,7 +28,7 @@ from wherry.model.wire import Grant, Progress, Renewal, RunOrder, Sighting, Star
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (
     id INTEGER PRIMARY KEY CHECK (id = 1), incarnation TEXT, run_order TEXT, counters TEXT, error TEXT,
-    source TEXT, since INTEGER, boot TEXT, phase INTEGER);
+    source TEXT, target TEXT, since INTEGER, boot TEXT, phase INTEGER);
 CREATE TABLE IF NOT EXISTS partition (
     id INTEGER PRIMARY KEY, stage INTEGER, rest TEXT, revisited INTEGER, attempt INTEGER, lost INTEGER,
     epoch INTEGER, lease TEXT, seq INTEGER);
@@ -94,16 +94,15 @@ class LocalLedger:
             known = db.execute("SELECT run_order FROM run").fetchone()
             if known is None:
                 db.execute(
-                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, 0)",
+                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, NULL, 0)",
                     (self._incarnation, text),
                 )
                 _insert(db, Part(Phase.COPY, Span()))
                 return False
             if known[0] != text:
                 raise UsageError("The state file belongs to another copy: other places or other options.")
-            db.execute(
-                "UPDATE partition SET lease = '', lost = lost + 1 WHERE lease <> '' AND rest IS NOT NULL"
-            )
+            # Whoever ended the copy before may have had any reason: no partition is blamed for it.
+            db.execute("UPDATE partition SET lease = '' WHERE lease <> '' AND rest IS NOT NULL")
             db.execute("UPDATE run SET incarnation = ?", (self._incarnation,))
             return True
 
@@ -176,15 +175,17 @@ class LocalLedger:
 
     def sight(self, token: Token, sighting: Sighting) -> Start:
         with self._transaction() as db:
-            source, since, boot = db.execute("SELECT source, since, boot FROM run").fetchone()
+            source, target, since, boot = db.execute("SELECT source, target, since, boot FROM run").fetchone()
             if source is None:
                 db.execute(
-                    "UPDATE run SET source = ?, since = ?, boot = ?",
-                    (sighting.source, sighting.clock, sighting.boot),
+                    "UPDATE run SET source = ?, target = ?, since = ?, boot = ?",
+                    (sighting.source, sighting.target, sighting.clock, sighting.boot),
                 )
                 return Start(sighting.clock)
             if source != sighting.source:
                 raise RunError("AZSM1005", "It changed while the copy went on.")
+            if target != sighting.target:
+                raise RunError("AZSM1036", "It changed while the copy went on.")
             return Start(int(since), boot != sighting.boot)
 
     def segments(self) -> Iterator[bytes]:

@@ -147,8 +147,9 @@ def _ended(processes: Sequence[BaseProcess]) -> bool:
 def _begin(
     deadlines: ctypes.Array[ctypes.c_double], moves: ctypes.Array[ctypes.c_ulonglong], parent: Connection
 ) -> None:
-    """Start of a worker process: the keyboard's signals are left to the parent, whose end is this one's too."""
+    """Start of a worker process: signals to all are the parent's to obey, and its end is this one's too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     batches.attach(deadlines, moves)
 

@@ -165,7 +165,7 @@ class SpanWork:
             chapter.note(deeds.settled(path, source, decision.code))
         elif do is Do.DEFER_LINK and not self._desk.options.dry_run:
             key = work_key(Phase.LINKS, path, (source.device, source.inode))
-            chapter.deferred.append(WorkItem(Phase.LINKS, key, path, size=source.size))
+            chapter.put_off(WorkItem(Phase.LINKS, key, path, size=source.size))
         elif do in (Do.TRANSFER, Do.DESCRIBE, Do.MAKE_LINK, Do.DEFER_LINK):
             if self._desk.options.dry_run:
                 chapter.note(deeds.row(path, source))
@@ -177,6 +177,8 @@ class SpanWork:
             chapter.note(
                 Row(time.time(), source.kind, outcome, decision.code, source.size, path, decision.detail)
             )
+            if source.kind is Kind.FOLDER and do is Do.UNSUPPORTED:
+                self._enter(path, source, None)
 
     def _folder(self, path: bytes, source: Entry, target: Entry | None, state: FolderState) -> None:
         """Enter a folder of the source; listed before it is made, so that a failure leaves nothing behind."""
@@ -198,12 +200,14 @@ class SpanWork:
         if state is not FolderState.EQUAL and not dry:
             counted = state is FolderState.DUE
             key = work_key(Phase.FOLDERS, path)
-            chapter.deferred.append(WorkItem(Phase.FOLDERS, key, path, counted, kind="D"))
+            chapter.put_off(WorkItem(Phase.FOLDERS, key, path, counted, kind="D"))
 
     def _go_on(self, path: bytes, source: Entry, target: Entry | None, decision: Decision) -> None:
-        """Enter the folder of a finished item again."""
+        """Enter the folder of a finished item again.  What lies in one that cannot be held is told one by one."""
         if decision.do is Do.ENTER:
             self._enter(path, source, target)
+        elif decision.do is Do.UNSUPPORTED and source.kind is Kind.FOLDER:
+            self._enter(path, source, None)
         elif self._desk.grant.phase is Phase.LATE:
             return  # What the delete phase has left in its place stays.
         elif decision.do is Do.LATE and target is not None and target.kind is Kind.FOLDER:
@@ -223,7 +227,7 @@ class SpanWork:
             self._chapter.counters.scanned(source.size)
             self._chapter.note(deeds.row(path, source))
         else:
-            self._chapter.deferred.append(WorkItem(Phase.LATE, path, path, kind=source.kind.value))
+            self._chapter.put_off(WorkItem(Phase.LATE, path, path, kind=source.kind.value))
         if target is not None:
             self._only_target(path, target)
 
@@ -244,6 +248,6 @@ class SpanWork:
             self._chapter.note(deeds.row(path, target, "AZSM2051", Outcome.DELETED))
         elif target.sealed or target.inode:
             key = work_key(Phase.DELETE, path)
-            self._chapter.deferred.append(
+            self._chapter.put_off(
                 WorkItem(Phase.DELETE, key, path, True, target.tag, target.size, target.kind.value)
             )

@@ -138,6 +138,9 @@ class Walk:
             raise trouble(str(gone)) from gone
         except StoreError as error:
             raise trouble(str(error)) from error
+        if trouble is TargetUnlisted:
+            # Another agent may be writing it at this moment.
+            entries = [entry for entry in entries if not names.is_temporary(entry.name)]
         if store.traits.order != "bytes":
             entries.sort(key=lambda entry: entry.name)
         return entries

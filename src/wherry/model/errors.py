@@ -72,6 +72,13 @@ _ROWS = (
      "Look at the candidates in the copy log; raise maxDelete on the job if they are meant."),
     ("AZSM1035", "run", "fail_run", "No stored access policy is free on the container.",
      "End another run of this container, or remove a policy that is not in use."),
+    (
+        "AZSM1036",
+        "run",
+        "fail_run",
+        "The target is not the one that the run began with.",
+        "See whether the right file system is mounted on every agent of the job, start it again.",
+    ),
     ("AZSM1040", "run", "fail_run", "The target failed.", "Check the target, run again."),
     ("AZSM1041", "run", "fail_run", "The agent is gone: no sign of progress for too long.",
      "Look at the agent, or start the job with another one."),

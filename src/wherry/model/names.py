@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from wherry.model.errors import UsageError
 
 SEPARATOR = b"/"
+TEMPORARY = b".wherry-"
 
 _RISKY = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\\\\]")
+_TEMPORARY = re.compile(re.escape(TEMPORARY) + rb"[0-9a-f]{16}")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
@@ -50,6 +52,11 @@ def unescape(text: str) -> bytes:
         return bytes([int(match[1], 16)]) if match[1] else b"\\"
 
     return _ESCAPE.sub(raw, text.encode())
+
+
+def is_temporary(name: bytes) -> bool:
+    """Whether a folder store of ours writes under names like this one, before it renames."""
+    return name.startswith(TEMPORARY) and _TEMPORARY.fullmatch(name) is not None
 
 
 def join(folder: bytes, name: bytes) -> bytes:

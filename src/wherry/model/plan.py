@@ -130,8 +130,10 @@ def compare_file(
     if not same_data(source, target, options, holds):
         return Decision(Do.TRANSFER)
     earlier = attempt.revisited and target.changed is not None and target.changed >= attempt.since
-    if earlier and (attempt.restarted or options.verify is Verify.READBACK):
-        return Decision(Do.TRANSFER)  # Nobody knows whether it was read back, or whether it reached the disk.
+    unproven = attempt.restarted or options.verify is Verify.READBACK or not _same_time(source, target, holds)
+    if earlier and unproven:
+        # Nobody knows whether it reached the disk, was read back, or was finished at all: times are set last.
+        return Decision(Do.TRANSFER)
     if _metadata_differs(source, target, holds):
         return Decision(Do.DESCRIBE, "AZSM2044")
     if earlier:

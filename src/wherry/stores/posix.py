@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import stat
 import time
@@ -28,7 +27,6 @@ from wherry.stores.posix_fd import FOLDER, Folders, Opener, may_chown, store_err
 from wherry.stores.posix_reader import UNFINISHED, PosixReader, entry_of
 from wherry.stores.posix_root import identity, mounts_below, open_root, time_step
 
-_TEMPORARY = re.compile(rb"\.wherry-[0-9a-f]{16}")
 _STALE_SECONDS = 86_400
 # Change times are taken from the coarse clock; the fine one runs ahead of it by up to a tick.
 _COARSE_CLOCK = 5
@@ -92,10 +90,11 @@ class PosixStore:
                     status = os.stat(name, dir_fd=opened, follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                if name.startswith(b".wherry-") and _TEMPORARY.fullmatch(name):
-                    self._tidy(opened, name, status)
-                    continue
-                yield entry_of(name, status)
+                entry = entry_of(name, status)
+                if not names.is_temporary(name):
+                    yield entry
+                elif not self._tidy(opened, name, status):
+                    yield entry._replace(kind=Kind.SPECIAL)
         except OSError as error:
             raise store_error(error, folder) from error
         finally:
@@ -181,7 +180,7 @@ class PosixStore:
         """Write under a temporary name, look again at what is there, rename."""
 
         def renew(at: int, name: bytes) -> None:
-            temporary = b".wherry-" + secrets.token_hex(8).encode()
+            temporary = names.TEMPORARY + secrets.token_hex(8).encode()
             try:
                 write(at, temporary)
                 self._expect(path, expect)
@@ -207,8 +206,14 @@ class PosixStore:
             present = self.stat(path)
             if present is None or present.kind is not Kind.FOLDER:
                 raise Conflict(f"{names.escape(path)}: something else than a folder is there") from None
+            if not self._is_spelled(path):
+                raise Conflict(f"{names.escape(path)}: a folder of another spelling is there") from None
         except OSError as error:
             raise store_error(error, path) from error
+
+    def _is_spelled(self, path: bytes) -> bool:
+        """Whether the very name is there: a file system may find `DIR` by the name `dir`."""
+        return any(entry.name == names.basename(path) for entry in self.list(names.parent(path)))
 
     def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
         try:
@@ -377,12 +382,14 @@ class PosixStore:
             # Only the owner may ask for that.
             return opens(flags)
 
-    def _tidy(self, at: int, name: bytes, found: os.stat_result) -> None:
-        """Remove what an agent left that died long ago; on a target only."""
-        if self._target and found.st_ctime < time.time() - _STALE_SECONDS:
-            self._fence()
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=at)
+    def _tidy(self, at: int, name: bytes, found: os.stat_result) -> bool:
+        """Remove what an agent left that died long ago; on a target only.  Whether it was that."""
+        if not self._target or found.st_ctime >= time.time() - _STALE_SECONDS:
+            return False
+        self._fence()
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=at)
+        return True
 
 
 def _check_same(path: bytes, present: Entry, expect: Entry) -> None:

@@ -118,7 +118,9 @@ def test_a_late_writer_leaves_what_its_successor_wrote(make: Make, tmp_path: Pat
     assert os.listdir(tmp_path / "root") == ["large"]
 
 
-def test_leftovers_are_invisible_and_go_when_they_are_old(make: Make, tmp_path: Path) -> None:
+def test_leftovers_are_told_as_such_and_go_from_a_target_when_they_are_old(
+    make: Make, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     store = make()
     fresh, old = root / (".wherry-" + "0" * 16), root / (".wherry-" + "1" * 16)
@@ -129,7 +131,9 @@ def test_leftovers_are_invisible_and_go_when_they_are_old(make: Make, tmp_path: 
         now = time.time()
         patch.setattr("wherry.stores.posix.time.time", lambda: now + 2 * 86_400)
         patch.setattr(store, "_target", False)
-        assert [entry.name for entry in store.list(b"")] == sorted(map(os.fsencode, others))
+        listed = {os.fsdecode(entry.name): entry.kind for entry in store.list(b"")}
+        assert {name for name, kind in listed.items() if kind is Kind.SPECIAL} == {fresh.name, old.name}
+        assert {name for name, kind in listed.items() if kind is Kind.FILE} == set(others)
         assert old.exists()
         os.utime(fresh)
         patch.setattr(store, "_target", True)
@@ -138,6 +142,23 @@ def test_leftovers_are_invisible_and_go_when_they_are_old(make: Make, tmp_path: 
     assert not old.exists()
     assert not fresh.exists()
     assert sorted(os.listdir(root)) == sorted(others)
+
+
+def test_a_folder_of_another_spelling_is_not_taken_for_the_one_to_be_made(make: Make) -> None:
+    """As on a file system where case does not count: `dir` is found, but its name is `DIR`."""
+    store = make()
+    store.make_folder(b"DIR")
+    there = store.stat(b"DIR")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wherry.stores.posix.os.mkdir", lambda *_, **__: _exists())
+        patch.setattr(store, "stat", lambda _path: there)
+        store.make_folder(b"DIR")
+        with pytest.raises(Conflict, match="another spelling"):
+            store.make_folder(b"dir")
+
+
+def _exists() -> None:
+    raise FileExistsError(17, "File exists")
 
 
 def test_a_folder_that_holds_only_old_leftovers_can_be_removed(make: Make, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wherry.stores import posix
-from wherry.stores.port import StoreSpec
+from wherry.stores.port import StoreSpec, Syncs
 from wherry.stores.registry import open_store
 
 
@@ -35,5 +35,6 @@ def test_a_sync_reaches_what_other_processes_wrote_on_a_mounted_file_system(moun
     monkeypatch.setattr(posix, "sync_file_system", lambda descriptor: synced.add(os.fstat(descriptor).st_dev))
     with closing(open_store(StoreSpec("posix", str(mounted.parent), create=True))) as store:
         list(store.list(b"a disk"))
+        assert isinstance(store, Syncs)
         store.sync()
     assert synced == {mounted.stat().st_dev, mounted.parent.stat().st_dev}

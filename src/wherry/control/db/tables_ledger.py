@@ -42,6 +42,7 @@ run_work = Table(
     ),
     Column("since", BigInteger, comment="the run's start on the target's clock, ns"),
     Column("boot", String, comment="boot id of the machine that holds a local target"),
+    Column("target_seen", String, comment="what the first lease found at the target"),
     Column("noted", String, comment="run code that the run will end with when its work is over"),
     Column("put_off", String, nullable=False, default="", comment="why the run waits, told once"),
     Index("ix_run_work_served", "served_at"),

@@ -48,6 +48,7 @@ class RunState:
     not_before_at: float
     since: int | None
     boot: str | None
+    target_seen: str | None
     noted: str | None
     put_off: str
 
@@ -90,7 +91,8 @@ def of_row(row: Row[Any]) -> RunState:
         source=Place.from_json(row.source), target=Place.from_json(row.target), scope=row.scope,
         account_key=row.account_key, counters=Counters.from_json(row.counters), created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at, progressed_at=row.progressed_at,
-        not_before_at=row.not_before_at, since=row.since, boot=row.boot, noted=row.noted, put_off=row.put_off,
+        not_before_at=row.not_before_at, since=row.since, boot=row.boot,
+        target_seen=row.target_seen, noted=row.noted, put_off=row.put_off,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What agents found at both places of a run: whether it is the source of earlier runs, and when the run began there.
+"""What agents found at both places of a run: whether they are what they were, and when the run began there.
 
 Called by the agent protocol at the start and the end of every lease.
 """
@@ -30,7 +30,7 @@ def sight(
         return 0, False, trouble
     restarted = bool(run.boot) and run.boot != seen.boot
     if run.since is None:
-        run_state.change_work(conn, run.id, since=seen.clock, boot=seen.boot)
+        run_state.change_work(conn, run.id, since=seen.clock, boot=seen.boot, target_seen=seen.target)
     elif restarted:
         text = "Another machine goes on, or one that was started anew: work that was not committed is done again."
         run_log.tell_once(conn, run.id, text, now)
@@ -40,6 +40,8 @@ def sight(
 def _trouble(conn: Connection, run: RunState, seen: Sighting, now: float) -> RunError | None:
     if seen.source == seen.target:
         return RunError("AZSM1033")
+    if run.target_seen not in (None, seen.target):
+        return RunError("AZSM1036")
     known = conn.execute(
         select(source_identities.c.identity, source_identities.c.run).where(
             source_identities.c.job_key == run.job_key

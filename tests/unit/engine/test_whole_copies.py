@@ -1,0 +1,149 @@
+"""Copies of real folders, looked at afterwards: what is told must be what is there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wherry.engine import chapters
+from wherry.engine.copy import Report, copy
+from wherry.engine.ledger import LocalLedger
+from wherry.model import names, plan
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import RunError
+from wherry.model.ledger import Commit, Phase, Token, WorkItem, work_key
+from wherry.model.options import Compare, CopyMode, JobOptions
+from wherry.model.outcomes import Counters, Outcome, Row
+from wherry.model.plan import Attempt, Do, Holds
+from wherry.model.run import RunStatus
+from wherry.model.wire import Place, Progress, RunOrder, Sighting
+from wherry.stores.memory import MemoryStore
+from wherry.stores.port import StoreSpec
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    made = tmp_path / "source", tmp_path / "target"
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def _copy(folders: tuple[Path, Path], **options: object) -> tuple[Report, dict[bytes, Row]]:
+    rows: list[Row] = []
+    source, target = (StoreSpec("posix", str(folder)) for folder in folders)
+    report = copy(source, target, JobOptions(**options), workers=0, log=rows.append)  # type: ignore[arg-type]
+    return report, {row.path: row for row in rows}
+
+
+def test_a_source_file_named_like_our_temporaries_is_told_and_not_passed_over(folders):
+    name = ".wherry-" + "0" * 16
+    (folders[0] / name).write_text("somebody's")
+    report, rows = _copy(folders)
+    assert rows[os.fsencode(name)].outcome is Outcome.UNSUPPORTED
+    assert report.end.warning
+
+
+def test_mirror_leaves_what_another_agent_is_writing(folders):
+    writing = folders[1] / (".wherry-" + "a" * 16)
+    writing.write_text("half")
+    (folders[0] / "kept").write_text("x")
+    (folders[1] / "gone").write_text("x")
+    report, rows = _copy(folders, mode=CopyMode.MIRROR)
+    assert writing.read_text() == "half"
+    assert rows[b"gone"].outcome is Outcome.DELETED
+    assert report.end.status is RunStatus.SUCCEEDED
+
+
+def test_a_folder_that_a_filter_keeps_something_in_stays_and_fails_nothing(folders):
+    (folders[0] / "kept").write_text("x")
+    (folders[1] / "old").mkdir()
+    (folders[1] / "old" / "notes.keep").write_text("x")
+    (folders[1] / "old" / "else").write_text("x")
+    report, rows = _copy(folders, mode=CopyMode.MIRROR, exclude=("*.keep",))
+    assert report.end.status is RunStatus.SUCCEEDED
+    assert os.listdir(folders[1] / "old") == ["notes.keep"]
+    assert rows[b"old/else"].outcome is Outcome.DELETED
+    assert report.counters.items["Deleted"] == 1
+
+
+def test_what_lies_in_a_folder_that_cannot_be_held_is_told_one_by_one(monkeypatch):
+    """A million files that are not there must not look like one."""
+    source = MemoryStore("named-source")
+    for path in (b"bad./one", b"bad./deep/two", b"good/three"):
+        source.seed(path, b"x")
+    strict = Holds(names.NameRules(trailing_dot=False))
+    real = MemoryStore.__init__
+
+    def strictly(self: MemoryStore, location: str = "", **more: object) -> None:
+        real(self, location, **{**more, "holds": strict} if location == "named-target" else more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryStore, "__init__", strictly)
+    specs = (StoreSpec("memory", "named-source"), StoreSpec("memory", "named-target"))
+    rows: list[Row] = []
+    report = copy(*specs, JobOptions(), workers=0, log=rows.append)
+    unsupported = {row.path for row in rows if row.outcome is Outcome.UNSUPPORTED}
+    assert unsupported == {b"bad.", b"bad./deep", b"bad./deep/two", b"bad./one"}
+    assert report.counters.items == {"Scanned": 6, "Transferred": 2, "Unsupported": 4}
+
+
+def test_a_commit_stays_small_enough_to_be_sent(folders, monkeypatch):
+    monkeypatch.setattr(chapters, "COMMIT_BYTES", 4096)
+    longest = []
+    real = LocalLedger.commit
+
+    def commit(self: LocalLedger, token: Token, progress: Progress):
+        longest.append(sum(len(item.path) for item in progress.deferred))
+        return real(self, token, progress)
+
+    monkeypatch.setattr(LocalLedger, "commit", commit)
+    for number in range(400):
+        (folders[0] / f"{'folder' * 30}{number}").mkdir()
+    report, _ = _copy(folders)
+    assert report.counters.items == {"Scanned": 400, "Transferred": 400}
+    assert max(longest) < 2 * 4096
+
+
+def test_a_file_whose_times_were_never_set_is_not_taken_for_finished():
+    """Where only sizes count, a killed attempt leaves the right size with times and mode still to come."""
+    source = Entry(b"f", Kind.FILE, 5, modified=100, mode=0o600, uid=0, gid=0)
+    killed = replace_entry(source, modified=900, changed=900)
+    options = JobOptions(compare=Compare.SIZE)
+    holds = Holds(names.NameRules())
+    assert plan.compare_file(source, killed, options, holds, Attempt(True, 800)).do is Do.TRANSFER
+    assert plan.compare_file(source, killed, options, holds, Attempt()).do is Do.NOTHING
+
+
+def replace_entry(entry: Entry, **fields: object) -> Entry:
+    return entry._replace(**fields)  # type: ignore[arg-type]
+
+
+def test_a_copy_that_is_interrupted_often_blames_no_file(tmp_path):
+    order = RunOrder("copy", Place("memory", "a"), Place("memory", "b"), JobOptions())
+    for _ in range(5):
+        ledger = LocalLedger(tmp_path / "state")
+        ledger.open(order)
+        grant = ledger.lease(order)
+        assert grant is not None
+        assert not grant.isolate
+        ledger.close()
+
+
+def test_another_target_than_the_one_the_run_began_with_ends_it():
+    ledger = LocalLedger()
+    order = RunOrder("copy", Place("memory", "a"), Place("memory", "b"), JobOptions())
+    ledger.open(order)
+    grant = ledger.lease(order)
+    assert grant is not None
+    seen = Sighting("source:1", "target:1", 5)
+    ledger.sight(grant.token, seen)
+    item = WorkItem(Phase.FOLDERS, work_key(Phase.FOLDERS, b"d"), b"d", kind="D")
+    ledger.commit(grant.token, Progress(Commit(1, grant.work), Counters(), deferred=(item,)))
+    assert ledger.sight(grant.token, replace(seen, clock=9)).since == 5
+    with pytest.raises(RunError) as refused:
+        ledger.sight(grant.token, replace(seen, target="target:2"))
+    assert refused.value.code == "AZSM1036"
+    ledger.close()
