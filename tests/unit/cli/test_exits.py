@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from wherry.agent.state import InUse
@@ -77,6 +80,13 @@ def test_each_end_of_a_run_has_its_code(status: str, error: str, code: Exit) -> 
 
 def test_each_code_has_a_meaning() -> None:
     assert set(exits.MEANING) == set(Exit)
+
+
+def test_the_reference_tells_the_same() -> None:
+    reference = Path(__file__).resolve().parents[3] / "docs" / "reference" / "programs.md"
+    told = re.findall(r"^\| (\d+) \| (.+) \|$", reference.read_text(), re.MULTILINE)
+
+    assert told == [(str(int(code)), meaning) for code, meaning in exits.MEANING.items()]
 
 
 def test_an_error_of_the_table_is_told_with_its_remedy() -> None:
