@@ -16,7 +16,7 @@ from wherry.engine.worker import perform
 from wherry.model import plan
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Corrupt
-from wherry.model.ledger import Span, Token
+from wherry.model.ledger import Slice, Span, Token, WorkItem
 from wherry.model.options import CopyMode, JobOptions, Verify
 from wherry.model.outcomes import Outcome, Row
 from wherry.model.plan import Attempt, Do
@@ -75,7 +75,8 @@ class _DiesAt:
     def sight(self, token: Token, sighting: Sighting) -> Start:
         return self._inner.sight(token, sighting)
 
-    items = None
+    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
+        return self._inner.items(token, work, after, limit)
 
 
 def test_a_successor_leaves_an_excluded_folder_alone_at_which_its_predecessor_ended(places, monkeypatch):
@@ -90,12 +91,12 @@ def test_a_successor_leaves_an_excluded_folder_alone_at_which_its_predecessor_en
     ledger, pool = LocalLedger(), Pool(0)
     ledger.open(order)
     port = _DiesAt(ledger, b"keep")
-    port.items = ledger.items
+    near, far = (StoreSpec("memory", place) for place in places)
     while (grant := ledger.lease(order)) is not None:
         lease = pool.lease()
         lease.forever()
         try:
-            perform(grant, port, *(StoreSpec("memory", place) for place in places), pool, lease)
+            perform(grant, port, near, far, pool, lease)
         except WorkerDied:
             ledger.release(grant.token)
         finally:

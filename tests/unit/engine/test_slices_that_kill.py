@@ -29,6 +29,7 @@ def _run(
     order = RunOrder("run", Place("memory", places[0]), Place("memory", places[1]), options)
     ledger, pool = LocalLedger(), Pool(0)
     ledger.open(order)
+    near, far = (StoreSpec("memory", place) for place in places)
     real = pool.submit
 
     def submit(batch: Batch):
@@ -44,7 +45,7 @@ def _run(
         lease = pool.lease()
         lease.forever()
         try:
-            perform(grant, ledger, *(StoreSpec("memory", place) for place in places), pool, lease)
+            perform(grant, ledger, near, far, pool, lease)
         except WorkerDied:
             ledger.release(grant.token, lost=True)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import pytest
 
@@ -12,8 +13,9 @@ from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound
 from wherry.model.ledger import Span
 from wherry.model.plan import Holds
-from wherry.stores.port import Traits
+from wherry.stores.port import Store, Traits
 
+Tree = dict[bytes, list[tuple[bytes, Kind]]]
 FILE, FOLDER = Kind.FILE, Kind.FOLDER
 TWINS = {b"": [(b"a", FOLDER), (b"a", FILE), (b"b", FILE)], b"a": [(b"x", FILE)]}
 PLAIN = {b"": [(b"a", FOLDER), (b"b", FILE)], b"a": [(b"x", FILE)]}
@@ -45,8 +47,15 @@ def _walked(walk: Walk) -> list[tuple[Pair, bool]]:
     return found
 
 
+def _walk(source: Tree, target: Tree, cursor: bytes | None = None) -> Walk:
+    return Walk(cast("Store", _Listed(source)), cast("Store", _Listed(target)), Span(cursor=cursor))
+
+
 def _told(found: list[tuple[Pair, bool]]) -> list[tuple[bytes, str, str]]:
-    return [(pair.path, *(one.kind.value if one else "" for one in pair[1:3])) for pair, _ in found]
+    def kind(entry: Entry | None) -> str:
+        return entry.kind.value if entry else ""
+
+    return [(pair.path, kind(pair.source), kind(pair.target)) for pair, _ in found]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +69,14 @@ def _told(found: list[tuple[Pair, bool]]) -> list[tuple[bytes, str, str]]:
     ],
 )
 def test_each_is_paired_with_its_kind_and_the_folder_comes_last(source, target, expected):
-    found = _walked(Walk(_Listed(source), _Listed(target), Span()))
+    found = _walked(_walk(source, target))
     assert _told(found) == expected
     assert [pair.path for pair, may_stop in found if may_stop] == [b"a", b"a/x", b"b"]
 
 
 @pytest.mark.parametrize("cursor", [b"a", b"a/x", b"b"])
 def test_a_successor_finds_the_rest_and_nothing_twice(cursor):
-    whole = _told(_walked(Walk(_Listed(PLAIN), _Listed(TWINS), Span())))
-    found = _walked(Walk(_Listed(PLAIN), _Listed(TWINS), Span(cursor=cursor)))
+    whole = _told(_walked(_walk(PLAIN, TWINS)))
+    found = _walked(_walk(PLAIN, TWINS, cursor))
     fresh = _told([(pair, stop) for pair, stop in found if not pair.finished])
     assert fresh == [told for told in whole if names.parts(told[0]) > names.parts(cursor)]

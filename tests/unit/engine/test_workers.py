@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -51,7 +52,7 @@ class _Call:
 
 
 def _send(to: Pool, function: object, argument: object) -> Future[list[Row]]:
-    return to.submit(_Call(function, argument))
+    return to.submit(cast("Batch", _Call(function, argument)))
 
 
 def _copied(source: Path, target: Path, by: Pool) -> dict[str, int]:
