@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.azurite import Azurite
-from tests.e2e.shell import Shell, until
+from tests.e2e.shell import PROGRAM, Shell, until
 from wherry.control import breakglass
 from wherry.model.errors import ApiError
 
@@ -197,6 +201,32 @@ def test_agents_and_groups(shell: Shell) -> None:
     assert re.search(r"agent-1 +(Online|Executing)", shell.run("agent", "list", "-o", "table").out)
     assert shell.run("agent", "status", "--state", "agent-1").data["daemon"] == "running"
     shell.run("agent-group", "delete", "--name", "all", "--yes")
+
+
+def test_the_shell_of_the_agent_is_a_menu(shell: Shell) -> None:
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(
+            sys.executable,
+            [*PROGRAM, "agent", "shell", "--state", f"{shell.folder}/agent-4"],
+            shell.environment,
+        )
+    os.write(terminal, b"3\ny\n9\n2\nhttps://127.0.0.1:9\nnot-a-guid\ng\nm\na\n" + b"0" * 64 + b"\n4\n")
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when its process has ended
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    said = (
+        "not registered",
+        "1) Status",
+        "This agent is not registered.",
+        "no choice '9'",
+        "not a valid subscription",
+    )
+    assert [text for text in said if text not in shown.decode()] == []
 
 
 def test_roles(shell: Shell) -> None:
