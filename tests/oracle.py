@@ -5,7 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import closing
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from azure.storage.blob import BlobProperties, ContainerClient, generate_blob_sas
+
+_LATER = datetime(2099, 1, 1, tzinfo=UTC)
 
 Seen = dict[bytes, tuple[object, ...]]
 
@@ -32,6 +41,44 @@ def _item(path: bytes, links: bool) -> tuple[object, ...]:
         return ("special",)
     with open(path, "rb") as file:
         return ("file", info.st_size, hashlib.file_digest(file, "sha256").hexdigest(), *facts)
+
+
+def container(client: ContainerClient, prefix: str = "") -> Seen:
+    """Every blob below `prefix` as the file or folder that its bytes and its metadata tell of, as in `folder`.
+
+    The listing is the vendor's, the bytes come over a plain connection that is kept: the SDK takes ten times as long.
+    """
+    found: Seen = {}
+    place = urlsplit(str(client.url))
+    with closing(HTTPConnection(place.netloc, timeout=30)) as line:
+        for blob in client.list_blobs(name_starts_with=prefix or None, include=["metadata"]):
+            sas = generate_blob_sas(
+                str(client.account_name), client.container_name, blob.name,
+                account_key=client.credential.account_key, permission="r", expiry=_LATER,
+            )  # fmt: skip
+            line.request("GET", f"{place.path}/{quote(blob.name)}?{sas}")
+            answer = line.getresponse()
+            data = answer.read()
+            assert answer.status == HTTPStatus.OK, (blob.name, answer.status)
+            found[blob.name.removeprefix(prefix).encode()] = _blob(blob, data)
+    return found
+
+
+def _blob(blob: BlobProperties, data: bytes) -> tuple[object, ...]:
+    told = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+    mode = int(told["permissions"])
+    owner, group, modified = (int(told[name]) for name in ("posix_owner", "posix_group", "modtime"))
+    facts = (stat.S_IMODE(mode), owner, group, modified)
+    whole = "" if len(data) == blob.size else "damaged "
+    if told.get("hdi_isfolder") == "true":
+        return (f"{whole}folder" if stat.S_ISDIR(mode) and not data else "damaged folder", *facts)
+    kind = "file" if stat.S_ISREG(mode) else "damaged file"
+    return (f"{whole}{kind}", len(data), hashlib.sha256(data).hexdigest(), *facts)
+
+
+def held_by_containers(root: Path | str) -> Seen:
+    """What a container can hold of the folder `root`: files and folders, neither links nor special files."""
+    return {path: item for path, item in folder(root).items() if item[0] in ("file", "folder")}
 
 
 def grow(root: Path, files: int, per_folder: int = 100, size: int = 2048) -> int:

@@ -1,0 +1,51 @@
+"""What the tests of a folder share: a control plane with real agents, and trees that are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import oracle
+from tests.azurite import Azurite
+from tests.site import Site, site
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source and how many items it has."""
+
+    path: Path
+    items: int
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("plane"), azurite) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Agents of a test end with it, also when it failed."""
+    yield
+    if "here" in request.fixturenames:
+        request.getfixturevalue("here").end_agents()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """Enough for some seconds into a container."""
+    return _tree(tmp_path_factory.mktemp("small"), 1000)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """Enough for some seconds into a folder."""
+    return _tree(tmp_path_factory.mktemp("large"), 6000)
+
+
+def _tree(folder: Path, files: int) -> Tree:
+    return Tree(folder, oracle.grow(folder, files))
