@@ -24,6 +24,7 @@ from wherry.engine.lease import LeaseClock, boot_time
 from wherry.engine.pool import Pool, WorkerDied
 from wherry.engine.worker import perform
 from wherry.model.errors import (
+    CODES,
     ApiError,
     Denied,
     LeaseLost,
@@ -79,7 +80,8 @@ class Session:
     def work(self, grant: Grant, asked_at: float) -> bool:
         """Work a lease off; `asked_at` is `boot_time` from before it was asked for.
 
-        False when it ended badly, so that the next one should not be asked for at once.  Raises `IdentityGone`.
+        False when the same work may come again and end as badly, so that it should not be asked for at once.  A code
+        that has ended its run delays no other run.  Raises `IdentityGone`.
         """
         about = {"run": grant.order.run, "partition": grant.token.partition, "epoch": grant.token.epoch}
         tell(logging.INFO, "lease.begin", "A lease begins.", **about)
@@ -94,9 +96,10 @@ class Session:
         finally:
             clock.end()
             clock.close()
-        if release is not None:
-            self._give_back(grant, release, about)
-        return release is None or not release.code
+        if release is None:
+            return True
+        told = self._give_back(grant, release, about)
+        return not release.code or (told and CODES[release.code].disposition == "fail_run")
 
     def _enter(self, grant: Grant, clock: LeaseClock, asked_at: float) -> float:
         """Start the clock.  A lease that was long waited for is renewed at once: its time counts from the asking."""
@@ -194,7 +197,8 @@ class Session:
             clock.split = clock.split or renewal.split
             clock.stop = clock.stop or renewal.stop
 
-    def _give_back(self, grant: Grant, release: Release, about: dict[str, Any]) -> None:
+    def _give_back(self, grant: Grant, release: Release, about: dict[str, Any]) -> bool:
+        """Release the lease; whether the control plane has taken it back."""
         level = logging.WARNING if release.code else logging.INFO
         tell(
             level,
@@ -211,6 +215,8 @@ class Session:
             ledger.release(grant.token, release.code, release.detail)
         except (RunError, ApiError, Unreachable) as trouble:
             tell(logging.WARNING, "lease.release", f"It could not be given back: {trouble}", **about)
+            return False
+        return True
 
 
 def diagnose(trouble: StoreError, specs: tuple[StoreSpec, StoreSpec] | None) -> Release:

@@ -119,9 +119,9 @@ def test_finished_work_is_not_released(
     ("error", "released", "well"),
     [
         (Stopped(), [("", "")], True),
-        (RunError("AZSM1006", "why"), [("AZSM1006", "why")], False),
+        (RunError("AZSM1006", "why"), [("AZSM1006", "why")], True),
         (WorkerDied("killed"), [("AZSM1023", "killed")], False),
-        (ApiError(400, "x", "what"), [("AZSM1060", "what")], False),
+        (ApiError(400, "x", "what"), [("AZSM1060", "what")], True),
         (LeaseLost("over"), [], True),
         (Unavailable("later"), [("AZSM1023", "later")], False),
     ],
@@ -148,6 +148,15 @@ def test_a_release_that_is_refused_ends_the_lease_all_the_same(
     protocol.refusal = LeaseLost("the run has ended")
 
     assert session.work(grant, boot_time())
+
+
+def test_a_code_that_did_not_arrive_ends_no_run(
+    session: Session, protocol: Protocol, grant: Grant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine(monkeypatch, raising(RunError("AZSM1006")))
+    protocol.refusal = ApiError(502, "BadGateway", "later")
+
+    assert not session.work(grant, boot_time())
 
 
 def test_an_identity_that_is_gone_is_passed_on(
