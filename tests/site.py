@@ -27,7 +27,6 @@ from tests import oracle, processes
 from tests.azurite import Azurite
 from tests.conftest import is_running, read
 from tests.integration.agents import Administrator, until
-from tests.integration.migration import sas_works
 from tests.integration.served import Served, serving
 from wherry.agent.state import AgentState
 
@@ -318,11 +317,6 @@ def site(folder: Path, azurite: Azurite, **settings: str) -> Iterator[Site]:
         yield made
 
 
-def policies(container: ContainerClient) -> set[str]:
-    """The stored access policies of a container."""
-    return {one.id for one in container.get_container_access_policy()["signed_identifiers"]}
-
-
 def assert_same(source: Path, target: Path | ContainerClient) -> None:
     """What is at the target is what is at the source, told by the oracle."""
     if isinstance(target, Path):
@@ -331,4 +325,4 @@ def assert_same(source: Path, target: Path | ContainerClient) -> None:
         assert oracle.container(target) == oracle.held_by_containers(source)
 
 
-__all__ = ["ENDED", "Agent", "Job", "Site", "assert_same", "policies", "sas_works", "site", "until"]
+__all__ = ["ENDED", "Agent", "Job", "Site", "assert_same", "site", "until"]

@@ -81,13 +81,13 @@ def test_both_work_and_when_one_is_killed_the_other_finishes(here: Site, target:
 
 def test_one_that_wakes_after_its_lease_changes_nothing(here: Site, target: Target, tree: Tree) -> None:
     with (
-        here.running(*roots(target, tree), workers=1) as sleeper,
-        here.running(*roots(target, tree), workers=1) as other,
+        here.running(*roots(target, tree), workers=1) as first,
+        here.running(*roots(target, tree), workers=1) as second,
     ):
-        job = here.job(tree.path, target, here.group(sleeper, other))
+        job = here.job(tree.path, target, here.group(first, second))
         run = job.start()
-        until(lambda: versions(target) and (holds(sleeper) or holds(other)))
-        sleeper, other = (sleeper, other) if holds(sleeper) else (other, sleeper)
+        until(lambda: versions(target) and (holds(first) or holds(second)))
+        sleeper, other = (first, second) if holds(first) else (second, first)
         sleeper.freeze()
         asleep = holds(sleeper)
         assert asleep, "it had nothing to lose"
