@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from wherry.model.entry import Entry
-from wherry.model.errors import Changed, Corrupt, StoreError
+from wherry.model.errors import Changed, Corrupt, Denied, SourceDenied, StoreError
 from wherry.model.options import Verify
-from wherry.stores.port import Content, Store, TakesParts, part_ids
+from wherry.stores.port import Content, Reader, Store, TakesParts, part_ids
 
 _PIECE = 1024 * 1024
 
@@ -29,10 +29,11 @@ def copy_file(
 ) -> None:
     """Put the version `entry` of a source file on the target, where `expect` was seen.
 
-    Raises `Changed` when the source is not that version, `Conflict` when the target is not what was expected,
-    `Corrupt` when reading back finds other bytes.  `moved` is called whenever something was sent.
+    Raises `SourceDenied` when the source may not be read, `Changed` when it is not that version, `Conflict` when the
+    target is not what was expected, `Corrupt` when reading back finds other bytes.  `moved` is called whenever
+    something was sent.
     """
-    with closing(source.open(path)) as reader:
+    with closing(_opened(source, path)) as reader:
         strict = verify is not Verify.NONE
         if strict and reader.entry().version != entry.version:
             raise Changed("it is not what the listing told")
@@ -48,6 +49,13 @@ def copy_file(
             except Corrupt:
                 _take_away(target, path)
                 raise
+
+
+def _opened(source: Store, path: bytes) -> Reader:
+    try:
+        return source.open(path)
+    except Denied as denied:
+        raise SourceDenied(str(denied)) from denied
 
 
 def _in_parts(

@@ -195,6 +195,12 @@ class Denied(StoreError):
     code = "AZSM2069"
 
 
+class SourceDenied(StoreError):
+    """The source refused these rights on one of its items, which says nothing of the target's."""
+
+    code = "AZSM2062"
+
+
 class Changed(StoreError):
     """The source changed while it was read."""
 
