@@ -57,7 +57,7 @@ class Agent:
         assert known is not None
         return known.principal_id
 
-    def start(self, *roots: Path, workers: int = 2, user: int | None = None) -> None:
+    def start(self, *roots: Path, workers: int = 2) -> None:
         """Run it, with folders that jobs may read and write; in a process group of its own."""
         self.roots = roots
         command = [sys.executable, "-m", "wherry.cli.main", "agent", "run"]
@@ -67,7 +67,7 @@ class Agent:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--workers", str(workers)], stdin=subprocess.DEVNULL, stderr=log,
-                start_new_session=True, user=user, group=user, extra_groups=None if user is None else [],
+                start_new_session=True,
             )  # fmt: skip
 
     def alive(self) -> bool:
