@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.conftest import PART, Case
-from wherry.model.entry import Entry
+from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Conflict, StoreError
-from wherry.stores.port import TakesParts, part_ids, part_size
+from wherry.stores.port import Describes, MakesFolders, TakesParts, part_ids, part_size
 
 DATA = bytes(range(200))
 
@@ -104,6 +104,34 @@ def test_another_version_shares_no_part(case: Case, parts: TakesParts) -> None:
     assert not set(all_parts) & set(part_ids(b"large", entry._replace(modified=1), PART))
     assert not set(all_parts) & set(part_ids(b"other", entry, PART))
     assert len({len(part) for part in all_parts}) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"small", DATA])
+def test_parts_of_a_version_that_was_given_up_are_in_nobodys_way(
+    case: Case, parts: TakesParts, data: bytes
+) -> None:
+    _, all_parts = pieces(case)
+    for part, piece in list(all_parts.items())[1:]:
+        parts.stage(b"large", part, piece)
+
+    case.put(b"large", data)
+
+    assert case.data(b"large") == data
+
+
+def test_parts_of_a_file_that_was_given_up_leave_room_for_a_folder(case: Case, parts: TakesParts) -> None:
+    entry, all_parts = pieces(case)
+    for part, piece in all_parts.items():
+        parts.stage(b"large", part, piece)
+
+    if isinstance(parts, MakesFolders):
+        parts.make_folder(b"large")
+    assert isinstance(parts, Describes)
+    like = entry._replace(kind=Kind.FOLDER, size=0, mode=0o750)
+    parts.describe(b"large", like, case.store.stat(b"large"))
+
+    assert case.tree() == {b"large": Kind.FOLDER}
+    assert case.seen(b"large").mode == 0o750
 
 
 def test_what_was_staged_for_nothing_is_nothing(parts: TakesParts) -> None:

@@ -159,9 +159,21 @@ class BlobStore:
         # A copy where need be: to check the source may overwrite what it gave.
         data = bytes(content.read(0, content.size))
         content.check()
-        wanted = metadata_of(like)
-        etag = _expected(path, expect)
-        self._requests.put(self._top + path, data, wanted, etag, self._settled(path, len(data), wanted, etag))
+        self._put_whole(path, data, like, _expected(path, expect))
+
+    def _put_whole(self, path: bytes, data: bytes, like: Entry, etag: str | None) -> None:
+        name, wanted = self._name(path), metadata_of(like)
+        settle = self._settled(path, len(data), wanted, etag)
+        try:
+            self._requests.put(name, data, wanted, etag, settle)
+        except Conflict:
+            if etag is not None or self._requests.head(name) is not None:
+                raise
+            # Parts of a version that was never finished hold the name, though there is no blob: a list replaces them.
+            parts = part_ids(path, like, len(data)) if data else []
+            for part in parts:
+                self._requests.put_block(name, part, data)
+            self._requests.put_block_list(name, parts, wanted, None, settle)
 
     def _put_parts(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
         size = part_size(content.size, self.traits)
@@ -186,16 +198,16 @@ class BlobStore:
     def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
         if not path and not self._top:
             return  # The container itself holds no metadata of ours.
-        name = self._name(path)
         if like.kind is Kind.FOLDER and (expect is None or not expect.sealed):
-            wanted = metadata_of(like)
-            self._requests.put(name, b"", wanted, None, self._settled(path, 0, wanted, None))
+            self._put_whole(path, b"", like, None)
             return
         etag = _expected(path, expect)
         if etag is None or expect is None:
             raise NotFound(f"{names.escape(path)}: no such blob")
         wanted = metadata_of(like, expect.extra)
-        self._requests.set_metadata(name, wanted, etag, self._settled(path, expect.size, wanted, etag))
+        self._requests.set_metadata(
+            self._name(path), wanted, etag, self._settled(path, expect.size, wanted, etag)
+        )
 
     def remove(self, path: bytes, expect: Entry) -> None:
         if expect.kind is Kind.FOLDER:
