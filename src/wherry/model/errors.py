@@ -9,6 +9,8 @@
         ├── NotFound                no such item
         ├── Conflict                a condition (etag, must-not-exist) did not hold
         ├── Denied                  the store refused these rights
+        ├── SourceDenied            the source refused these rights on an item
+        ├── SourceFailed            reading a source item failed
         ├── Changed                 the source changed while it was read
         ├── Unsupported             the store can never hold this item
         ├── Unsafe                  a path that would leave the root, or a link in its place
@@ -199,6 +201,12 @@ class SourceDenied(StoreError):
     """The source refused these rights on one of its items, which says nothing of the target's."""
 
     code = "AZSM2062"
+
+
+class SourceFailed(StoreError):
+    """Reading a source item failed, which says nothing of the target."""
+
+    code = "AZSM2063"
 
 
 class Changed(StoreError):

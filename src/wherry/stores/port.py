@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from wherry.model.entry import Entry
-from wherry.model.errors import Changed, Corrupt
+from wherry.model.errors import Changed, Corrupt, SourceFailed, StoreError
 from wherry.model.plan import Holds
 
 Fence = Callable[[], None]
@@ -98,12 +98,12 @@ class Content:
     def read(self, offset: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes from `offset`, less only at the end of the version."""
         size = min(size, self.size - offset)
-        piece = self.reader.read_at(offset, size)
+        piece = self._piece(offset, size)
         if len(piece) == size:
             return piece
         whole = bytearray(piece)
         while len(whole) < size:
-            piece = self.reader.read_at(offset + len(whole), size - len(whole))
+            piece = self._piece(offset + len(whole), size - len(whole))
             if not piece:
                 raise Changed(f"it ended after {offset + len(whole)} of {self.size} bytes")
             whole += piece
@@ -111,9 +111,17 @@ class Content:
             raise Corrupt(f"the source gives more than the {size} bytes that it was asked for")
         return bytes(whole)
 
+    def _piece(self, offset: int, size: int) -> bytes | memoryview:
+        try:
+            return self.reader.read_at(offset, size)
+        except Changed:
+            raise
+        except StoreError as error:
+            raise SourceFailed(str(error)) from error
+
     def check(self) -> None:
         """Raise `Changed` unless the source is still the version that was planned for."""
-        if len(self.reader.read_at(self.size, 1)):
+        if len(self._piece(self.size, 1)):
             raise Changed(f"it grew beyond {self.size} bytes")
         if self._check and self.reader.entry().version != self.entry.version:
             raise Changed("size, times or identity are not what they were")

@@ -83,8 +83,18 @@ def _copy(source: int | None, target: int, content: Content, offset: int, size: 
     return len(piece)
 
 
+# An I/O error comes again when we read and write ourselves, and then tells on which side it is.
 _NOT_BY_THE_KERNEL = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+    {
+        errno.EIO,
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EBADF,
+        errno.ETXTBSY,
+    }
 )
 
 

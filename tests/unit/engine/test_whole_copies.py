@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -147,3 +148,25 @@ def test_another_target_than_the_one_the_run_began_with_ends_it():
         ledger.sight(grant.token, replace(seen, target="target:2"))
     assert refused.value.code == "AZSM1036"
     ledger.close()
+
+
+def test_a_disk_that_cannot_be_read_is_told_as_the_sources_trouble(folders, monkeypatch):
+    (folders[0] / "broken").write_bytes(b"x" * 5000)
+    (folders[0] / "sound").write_bytes(b"y" * 5000)
+    real = os.pread
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("source/broken"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(descriptor, size, offset)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("wherry.stores.posix_copy.os.copy_file_range", refuse)
+    monkeypatch.setattr("wherry.stores.posix_reader.os.pread", pread)
+    report, rows = _copy(folders)
+    assert (rows[b"broken"].outcome, rows[b"broken"].code) == (Outcome.FAILED, "AZSM2063")
+    assert rows[b"sound"].outcome is Outcome.TRANSFERRED
+    assert report.counters.items == {"Scanned": 2, "Transferred": 1, "Failed": 1}
+    assert os.listdir(folders[1]) == ["sound"]
