@@ -82,8 +82,9 @@ def look(source: Store, target: Store) -> Sighting:
 
 @dataclass(slots=True)
 class Chapter:
-    """A stretch of the walk.  `end` is the last path (or key) that it finishes."""
+    """A stretch of the walk.  `end` is the last path (or key) that it finishes, `room` how many deeds it takes."""
 
+    room: int = BATCH_ITEMS
     end: bytes = b""
     counters: Counters = field(default_factory=Counters)
     rows: list[Row] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Chapter:
 
     @property
     def full(self) -> bool:
-        batch = len(self.deeds) >= BATCH_ITEMS or self.size >= BATCH_BYTES
+        batch = len(self.deeds) >= self.room or self.size >= BATCH_BYTES
         return batch or self.items >= 10 * BATCH_ITEMS or self.weight >= COMMIT_BYTES // 8
 
     def note(self, row: Row) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 from wherry.engine import deeds
+from wherry.engine.batch import BATCH_ITEMS
 from wherry.engine.chapters import Chapter, Chapters, Desk
 from wherry.engine.deeds import Deed
 from wherry.engine.walk import Pair, SourceUnlisted, TargetUnlisted, Walk
@@ -23,6 +24,8 @@ from wherry.model.plan import Decision, Do, FolderState
 from wherry.stores.port import MakesFolders
 
 _PIECES = 8
+# The first batches of a lease are small, so that its first commit comes soon also on a slow target.
+_FIRST_ITEMS = 50
 
 
 class SpanWork:
@@ -33,7 +36,7 @@ class SpanWork:
         self._span = span
         self._walk = Walk(desk.source, desk.target, span, desk.lease.note)
         self._chapters = Chapters(desk, span)
-        self._chapter = Chapter()
+        self._chapter = Chapter(_FIRST_ITEMS)
         self._reached = span.cursor
 
     def run(self) -> None:
@@ -80,7 +83,7 @@ class SpanWork:
         if self._reached is not None:
             self._chapter.end = self._reached
         self._chapters.close(self._chapter)
-        self._chapter = Chapter()
+        self._chapter = Chapter(min(BATCH_ITEMS, 2 * self._chapter.room))
 
     def _commit(self) -> None:
         lease = self._desk.lease
