@@ -195,7 +195,10 @@ class Job:
 
 @dataclass
 class Site:
-    """A served control plane with a mover; tests make agents, trees and jobs in it."""
+    """A served control plane with a mover; tests make agents, trees and jobs in it.
+
+    `blob_endpoint` is where agents find the Blob server, when it is not where tests do.
+    """
 
     served: Served
     azurite: Azurite
@@ -204,6 +207,7 @@ class Site:
     mover: str
     _processes: ExitStack
     _agents: list[Agent] = field(default_factory=list)
+    blob_endpoint: str = ""
 
     def agent(self, name: str = "") -> Agent:
         """A new registered agent that does not run yet."""
@@ -232,7 +236,7 @@ class Site:
     def account(self) -> str:
         """Register the Blob server as a storage account; answers the account's id."""
         path = f"{self.admin.group}/providers/Microsoft.Storage/storageAccounts/{self.azurite.account}"
-        told = {"blobEndpoint": self.azurite.url, "accountKey": self.azurite.key}
+        told = {"blobEndpoint": self.blob_endpoint or self.azurite.url, "accountKey": self.azurite.key}
         self.admin.api.put(path, {"location": "westeurope", "properties": {"wherry": told}})
         return path
 
@@ -288,6 +292,13 @@ class Site:
         again.credential = self.served.credential
         processes.kept.add(again.process.pid)
         self.served = self.admin.served = again
+
+    def until(self, check: Callable[[], Any], seconds: float = 30) -> Any:
+        """What `check` gives as soon as it gives something."""
+        try:
+            return until(check, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.traces()}") from None
 
     def traces(self) -> str:
         """The ends of all logs, for whoever has to find out what went wrong."""

@@ -1,8 +1,9 @@
-"""What the tests of a folder share: a control plane with real agents, and trees that are made once."""
+"""What all tests of this folder share: a control plane with real agents, and trees that are made once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from tests import oracle
 from tests.azurite import Azurite
 from tests.site import Site, site
+from tests.slow_wire import slow_wire
+
+WRITES_A_SECOND = 400
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,18 @@ class Tree:
     items: int
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def here(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("plane"), azurite) as made:
+    with site(tmp_path_factory.mktemp("plane"), azurite) as made, slowed(made):
         yield made
+
+
+@contextmanager
+def slowed(made: Site) -> Iterator[None]:
+    """Runs into containers take seconds on any machine, so that there is a middle of them."""
+    with slow_wire(made.azurite.host, WRITES_A_SECOND) as wire:
+        made.blob_endpoint = made.azurite.url.replace(made.azurite.host, wire.host)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +47,16 @@ def _no_agent_left(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("here").end_agents()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Enough for some seconds into a container."""
     return _tree(tmp_path_factory.mktemp("small"), 1000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Enough for some seconds into a folder."""
-    return _tree(tmp_path_factory.mktemp("large"), 6000)
+    return _tree(tmp_path_factory.mktemp("large"), 10_000)
 
 
 def _tree(folder: Path, files: int) -> Tree:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.access import Access
 from tests.azurite import Azurite
-from tests.chaos.conftest import Tree
+from tests.chaos.conftest import Tree, slowed
 from tests.site import Site, assert_same, site
 
 LOST = 3.0
@@ -20,7 +20,7 @@ SLACK = 4.0
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("plane"), azurite, AGENT_LOST_SECONDS=str(LOST)) as made:
+    with site(tmp_path_factory.mktemp("plane"), azurite, AGENT_LOST_SECONDS=str(LOST)) as made, slowed(made):
         yield made
 
 

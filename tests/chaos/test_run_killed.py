@@ -12,7 +12,7 @@ from azure.storage.blob import ContainerClient
 
 from tests.azurite import Azurite
 from tests.chaos.conftest import Tree
-from tests.site import Agent, Job, Site, assert_same, until
+from tests.site import Agent, Job, Site, assert_same
 
 Kill = Callable[[Site, Agent], None]
 
@@ -56,7 +56,7 @@ def test_run_into_a_container(
     with here.running(small.path) as agent:
         job = here.job(small.path, container, agent)
         job.start()
-        until(lambda: when(job, container))
+        here.until(lambda: when(job, container))
         kill(here, agent)
         assert job.run["status"] in ("Started", "Running"), "it was over before anything was killed"
         job.end()
@@ -73,7 +73,7 @@ def test_run_into_a_folder(
     with here.running(large.path, tmp_path) as agent:
         job = here.job(large.path, tmp_path, agent)
         job.start()
-        until(lambda: when(job, tmp_path))
+        here.until(lambda: when(job, tmp_path))
         kill(here, agent)
         assert job.run["status"] in ("Started", "Running"), "it was over before anything was killed"
         job.end()

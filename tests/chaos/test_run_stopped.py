@@ -8,7 +8,7 @@ from azure.storage.blob import ContainerClient
 
 from tests.azurite import Azurite
 from tests.chaos.conftest import Tree
-from tests.site import Job, Site, assert_same, until
+from tests.site import Job, Site, assert_same
 
 # A renewal tells the agent (a third of the lease's 2 s), which looks every half second and ends what is under way.
 BOUND = 10.0
@@ -65,7 +65,7 @@ def test_running(here: Site, small: Tree, azurite: Azurite) -> None:
         run = job.start()
         job.await_run(lambda run: run["status"] == "Running")
         stop(job)
-        until(lambda: agent.lines("lease.release", run=run, code=""))
+        here.until(lambda: agent.lines("lease.release", run=run, code=""))
         done = job.run["itemsTransferred"]
         assert 0 < done < small.items
         assert len(job.rows()) == done
@@ -96,5 +96,3 @@ def test_twice_is_as_once(here: Site, small: Tree, azurite: Azurite) -> None:
         assert job.run["status"] == "CancelRequested"
         job.stop()
         assert job.end(BOUND)["status"] == "Canceled"
-        agent.thaw()
-        finish(job, small, container, 0)

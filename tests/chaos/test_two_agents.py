@@ -12,7 +12,7 @@ from azure.storage.blob import ContainerClient
 
 from tests.azurite import Azurite
 from tests.chaos.conftest import Tree
-from tests.site import Agent, Site, assert_same, until
+from tests.site import Agent, Site, assert_same
 
 Target = Path | ContainerClient
 
@@ -56,22 +56,29 @@ def holds(agent: Agent) -> set[tuple[int, int]]:
     return told("lease.begin") - told("lease.done") - told("lease.lost") - told("lease.release")
 
 
+def ready(*agents: Agent) -> bool:
+    return all(agent.lines("online") for agent in agents)
+
+
 def roots(target: Target, tree: Tree) -> list[Path]:
     return [tree.path, target] if isinstance(target, Path) else [tree.path]
 
 
 def test_both_work_and_when_one_is_killed_the_other_finishes(here: Site, target: Target, tree: Tree) -> None:
+    # One that has no workers hands out little in advance, so that there is something to share.
+    workers = 1 if isinstance(target, Path) else 0
     with (
-        here.running(*roots(target, tree), workers=0) as first,
-        here.running(*roots(target, tree), workers=0) as second,
+        here.running(*roots(target, tree), workers=workers) as first,
+        here.running(*roots(target, tree), workers=workers) as second,
     ):
+        here.until(lambda: ready(first, second))
         job = here.job(tree.path, target, here.group(first, second))
         run = job.start()
-        until(lambda: holds(first) or holds(second))
+        here.until(lambda: holds(first) or holds(second))
         dying, other = (first, second) if holds(first) else (second, first)
-        until(lambda: committed(here, dying, run) and holds(other))
-        assert holds(dying), "it was over before anything was killed"
+        here.until(lambda: committed(here, dying, run) and holds(dying) and holds(other))
         dying.kill()
+        assert holds(dying), "it had nothing to lose"
         job.end()
         assert committed(here, other, run)
     job.assert_each_once(tree.items)
@@ -84,9 +91,10 @@ def test_one_that_wakes_after_its_lease_changes_nothing(here: Site, target: Targ
         here.running(*roots(target, tree), workers=1) as first,
         here.running(*roots(target, tree), workers=1) as second,
     ):
+        here.until(lambda: ready(first, second))
         job = here.job(tree.path, target, here.group(first, second))
         run = job.start()
-        until(lambda: versions(target) and (holds(first) or holds(second)))
+        here.until(lambda: versions(target) and (holds(first) or holds(second)))
         sleeper, other = (first, second) if holds(first) else (second, first)
         sleeper.freeze()
         asleep = holds(sleeper)
@@ -98,7 +106,7 @@ def test_one_that_wakes_after_its_lease_changes_nothing(here: Site, target: Targ
         commits = committed(here, sleeper, run)
 
         sleeper.thaw()
-        until(lambda: not asleep & holds(sleeper))
+        here.until(lambda: not asleep & holds(sleeper))
 
         assert sleeper.lines("lease.lost", run=run)
         # To be told of its next lease, it has to be done with all that came before.
