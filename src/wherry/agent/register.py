@@ -68,7 +68,7 @@ class Wanted:
             (self.mover, ids.NAME, "storage mover name"),
             (self.agent, ids.AGENT_NAME, "agent name"),
         ):
-            if not pattern.match(value):
+            if not pattern.fullmatch(value):
                 raise UsageError(f"'{value}' is not a valid {what}.")
         mover = ids.mover_id(self.subscription, self.group, self.mover)
         return EnrolmentRequest(mover, self.agent, facts.host_name(), __version__)

@@ -44,7 +44,7 @@ class GuardedRoute(APIRoute):
             **{"response_model": None, **declaration.options, **options},
         )
         if declaration.case_insensitive:
-            self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+            self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE | re.ASCII)
 
     def get_route_handler(self) -> Handler:
         handle, access = super().get_route_handler(), self.access

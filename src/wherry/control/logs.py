@@ -192,9 +192,9 @@ def _check_readable(segment: bytes) -> None:
                 raise ApiError(400, "InvalidSegment", "The segment is too large when unpacked.")
         if not stream.eof or stream.unused_data:
             raise ApiError(400, "InvalidSegment", "The segment is not one whole gzip stream.")
-        for _ in decode_rows(segment):
-            pass
-    except (zlib.error, ValueError, KeyError) as broken:
+        for row in decode_rows(segment):
+            iso_time(row.time)
+    except (zlib.error, ValueError, KeyError, OverflowError, OSError) as broken:
         raise ApiError(400, "InvalidSegment", f"The segment cannot be read: {broken}.") from broken
 
 

@@ -73,7 +73,7 @@ class EnrolmentRequest:
         mover = ResourceId.parse(words["mover"])
         if mover.type != "microsoft.storagemover/storagemovers" or mover.group is None:
             raise _malformed("mover must be the id of a storage mover")
-        if not ids.AGENT_NAME.match(words["agentName"]):
+        if not ids.AGENT_NAME.fullmatch(words["agentName"]):
             raise _malformed("the agent's name has 1 to 64 letters, digits, '-', '_' and '.'")
         if not all(_FREE_TEXT.fullmatch(words[name]) for name in ("hostName", "agentVersion")):
             raise _malformed("hostName and agentVersion have up to 128 printable ASCII characters")

@@ -7,6 +7,7 @@ here, by the agent for its own key and by the control plane for what it stores.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from joserfc.jwk import ECKey, RSAKey
 from wherry.model.errors import WherryError
 
 RSA_BITS = 3072
+MIN_RSA_BITS = 2048
 _FORMAT = b"\x01"
 _NONCE = 12
 _ID = 8
@@ -51,6 +53,7 @@ class PublicKey:
             if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256":
                 return cls(ECKey.import_key({name: str(jwk[name]) for name in ("kty", "crv", "x", "y")}))
             if jwk.get("kty") == "RSA":
+                _refuse_short(str(jwk["n"]))
                 return cls(RSAKey.import_key({name: str(jwk[name]) for name in ("kty", "n", "e")}))
         except (JoseError, KeyError, ValueError, TypeError) as broken:
             raise KeyTrouble("The key cannot be read.") from broken
@@ -96,7 +99,7 @@ class PrivateKey:
             raise KeyTrouble("The private key cannot be read.") from broken
         if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
             return cls(ECKey.import_key(pem))
-        if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
             return cls(RSAKey.import_key(pem))
         raise KeyTrouble("The private key must be EC P-256 or RSA of at least 2048 bits.")
 
@@ -173,6 +176,12 @@ class MasterKey:
 def sha256(text: str) -> str:
     """Hexadecimal SHA-256: how random tokens and codes of full entropy are stored."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_short(modulus: str) -> None:
+    number = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))
+    if int.from_bytes(number).bit_length() < MIN_RSA_BITS:
+        raise KeyTrouble(f"An RSA key must have at least {MIN_RSA_BITS} bits.")
 
 
 def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

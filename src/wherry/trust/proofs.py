@@ -136,7 +136,7 @@ def verify_dpop(
     key = PublicKey.from_jwk(header["jwk"])
     if signed.text_claim(claims, "htm") != method.upper():
         raise Untrusted("the proof is for another method")
-    if canonical(signed.text_claim(claims, "htu")) not in {canonical(url) for url in urls}:
+    if _address(claims) not in {canonical(url) for url in urls}:
         raise Untrusted("the proof is for another address")
     if access_token is not None and not _same(signed.text_claim(claims, "ath"), _digest(access_token)):
         raise Untrusted("the proof is for another token")
@@ -199,6 +199,13 @@ def canonical(url: str) -> str:
     if parts.scheme.lower() == "https":
         host = host.removesuffix(":443")
     return urlunsplit((parts.scheme.lower(), host, parts.path or "/", "", ""))
+
+
+def _address(claims: signed.Claims) -> str:
+    try:
+        return canonical(signed.text_claim(claims, "htu"))
+    except ValueError as broken:
+        raise Untrusted("htu is not an address") from broken
 
 
 def _embedded_key(header: signed.Header) -> PublicKey:

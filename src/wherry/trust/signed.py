@@ -2,7 +2,8 @@
 
 Reading refuses, before any claim is looked at: more than 16 KiB, any algorithm but ES256 and RS256 by a key of that
 kind, header members that are not on the list (`jku`, `x5u`, `crit` are not), another `typ` than the one expected,
-a member named twice, anything that is not an object.  `kid` is only ever compared with the keys at hand.
+a member named twice, text that is not Unicode, anything that is not an object.  `kid` is only ever compared with the
+keys at hand.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ def _decode(part: str) -> bytes:
 def _object(text: bytes) -> Claims:
     try:
         value = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        # Half a surrogate pair is read without complaint and can be neither stored nor sent.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as broken:
         raise Untrusted("not JSON") from broken
     if not isinstance(value, dict):

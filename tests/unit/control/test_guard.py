@@ -29,6 +29,7 @@ from wherry.trust.roles import READER
 
 GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
 THING = GROUP + "/providers/Contoso.Things/things/{thing}"
+RUN = "/providers/Microsoft.StorageMover/storageMovers/m/projects/p/jobDefinitions/j/jobRuns/r"
 ROUTES = Routes(case_insensitive=True)
 
 
@@ -172,6 +173,18 @@ def test_a_route_beside_the_guard_and_a_place_taken_twice_make_no_application(pl
 )  # fmt: skip
 def test_the_scope_of_a_path(path, scope):
     assert scope_of_path(path) == scope
+
+
+async def test_letters_that_only_resemble_those_of_a_path_are_others(client, token):
+    path = "/providers/Micro\u017foft.Authorization/roleDefinitions?api-version=2022-04-01"
+    assert (await client.get(path, headers=token)).status_code == 404
+
+
+@pytest.mark.parametrize("top", ["\u00b2", "9" * 5000, "-1", "0", "1001"])
+async def test_a_page_has_a_bearable_number_of_rows(client, token, plane, top):
+    path = GROUP.format(subscription=plane.subscription, group="g") + RUN + "/events"
+    answer = await client.get(path, headers=token, params={"api-version": "2025-12-01", "$top": top})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidQueryParameter")
 
 
 async def test_case_of_a_path_does_not_matter_and_names_keep_theirs(client, token, thing):

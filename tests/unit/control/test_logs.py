@@ -53,6 +53,14 @@ def everything(store: LogStore, found: list[Named], wanted: RowFilter, limit: in
         after = following
 
 
+@pytest.mark.parametrize("time", ["1e300", "nan", "inf", "-1e12"])
+def test_a_time_that_nobody_could_show_is_refused(store: LogStore, time: str) -> None:
+    body = gzip.compress(f"{time}\tF\tTransferred\tAZSM0000\t1\tname\t\n".encode())
+    with pytest.raises(ApiError, match="cannot be read"):
+        store.put(name_of(body), body)
+    assert not store.has(name_of(body))
+
+
 def test_what_was_put_is_read_and_putting_again_does_nothing(store: LogStore, tmp_path: Path) -> None:
     rows = [row(b"a"), row(b"\xff\n\t", detail="tab\there")]
     body = encode_rows(rows)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 import httpx
 import pytest
 from sqlalchemy import delete, select
@@ -13,7 +17,7 @@ from wherry.control import audit
 from wherry.control.app import create_app
 from wherry.control.db.tables_identity import role_assignments, sessions
 from wherry.control.identity.sessions import COOKIE
-from wherry.control.services import device_codes, users
+from wherry.control.services import device_codes, identities, users
 
 MOVER = "/subscriptions/{}/resourceGroups/g/providers/Microsoft.StorageMover/storageMovers/m"
 
@@ -96,6 +100,24 @@ async def test_wrong_passwords_lock_for_a_while(client, made, clock):
     assert (await sign_in(client, "admin", made.password)).status_code == 303
 
 
+async def test_many_tries_at_once_get_no_further_than_one_after_the_other(client, made):
+    form = hidden((await client.get("/signin")).text)
+
+    def attempt(password: str) -> Coroutine[Any, Any, httpx.Response]:
+        return client.post("/signin", data={**form, "login": "admin", "password": password})
+
+    guesses = [attempt(f"wrong-{number}") for number in range(users.FREE_FAILURES + 3)]
+    answers = await asyncio.gather(*guesses, attempt(made.password))
+    assert {answer.status_code for answer in answers} == {401}
+
+
+async def test_tries_during_a_lock_do_not_make_it_longer(client, made, clock):
+    for _ in range(users.FREE_FAILURES + 5):
+        await sign_in(client, "admin", "wrong")
+    clock.now += 61
+    assert (await sign_in(client, "admin", made.password)).status_code == 303
+
+
 async def test_one_address_cannot_guess_for_ever(client, made, clock, plane):
     for number in range(users.WRONG_PER_SOURCE):
         with plane.database.transaction() as conn:
@@ -154,6 +176,28 @@ async def test_codes_are_not_told_to_strangers_and_guessing_ends(client, made, p
     page = await flows.consent_page(client, code["user_code"], made.password)
     assert page.status_code == 404
     assert "too many" in records(plane)[-1]["reason"]
+
+
+async def test_the_page_of_the_decision_is_no_place_to_guess_codes(client, made, plane):
+    await sign_in(client, "admin", made.password)
+    code = await flows.device_code(client)
+    form = {**hidden((await client.get("/device")).text), "decision": "deny"}
+    for _ in range(device_codes.WRONG_PER_SOURCE):
+        page = await client.post("/device/decide", data={**form, "user_code": "BCDF-GHJK"})
+        assert page.status_code == 404
+    await client.post("/device/decide", data={**form, "user_code": code["user_code"]})
+    assert "too many" in records(plane)[-1]["reason"]
+    assert (await flows.poll(client, code)).json()["error"] == "authorization_pending"
+
+
+async def test_who_was_revoked_signs_in_again(client, made, plane, admin):
+    await sign_in(client, "admin", made.password)
+    with plane.database.transaction() as conn:
+        identities.revoke_tokens(conn, admin)
+    code = await flows.device_code(client)
+    form = hidden((await client.get("/device")).text)
+    page = await client.post("/device", data={**form, "user_code": code["user_code"]})
+    assert 'name="password"' in page.text
 
 
 @pytest.mark.parametrize("typed", ["", "<script>", "АAAA-AAAA", "ABCDEFGHIJ", "\u202e", "x" * 5000])  # noqa: RUF001

@@ -33,8 +33,9 @@ def test_same_without_case_and_without_the_free_texts():
         {"type": "other"}, {"mover": "/subscriptions/s"}, {"mover": MOVER + "/agents/a"}, {"mover": "x"},
         {"mover": MOVER.replace("storageMovers", "other")}, {"mover": 5},
         {"mover": MOVER.replace("/resourceGroups/g", "")},
-        {"agentName": ""}, {"agentName": "a b"}, {"agentName": "<script>"}, {"agentName": "a/../b"},
-        {"agentName": None}, {"hostName": "a\nb"}, {"hostName": "h" * 129}, {"agentVersion": "\u202e"},
+        {"agentName": ""}, {"agentName": "a b"}, {"agentName": "agent-1\n"}, {"agentName": "<script>"},
+        {"agentName": "a/../b"}, {"agentName": None}, {"hostName": "a\nb"}, {"hostName": "h" * 129},
+        {"agentVersion": "\u202e"},
     ],
 )  # fmt: skip
 def test_one_unsound_member_is_enough(change):

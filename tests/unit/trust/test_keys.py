@@ -56,8 +56,9 @@ def test_other_private_keys_are_refused(content):
 
 
 @pytest.mark.parametrize(
-    "jwk", [{}, {"kty": "EC"}, {"kty": "EC", "crv": "P-256", "x": 1}, {"kty": "oct", "k": "AA"}]
-)
+    "jwk", [{}, {"kty": "EC"}, {"kty": "EC", "crv": "P-256", "x": 1}, {"kty": "oct", "k": "AA"},
+            {"kty": "RSA", "n": "gQ" * 86, "e": "AQAB"}, {"kty": "RSA", "n": "é", "e": "AQAB"}],
+)  # fmt: skip
 def test_other_public_keys_are_refused(jwk):
     with pytest.raises(KeyTrouble):
         PublicKey.from_jwk(jwk)

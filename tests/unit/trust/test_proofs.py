@@ -64,6 +64,8 @@ def test_the_default_port_may_be_named_or_not():
         (made(method="GET"), "another method"),
         (made(url="https://evil.example/agent/v1/heartbeat"), "another address"),
         (made(url=URL + "/x"), "another address"),
+        (rewritten(htu="https://["), "not an address"),
+        (rewritten(htm="\ud800"), "not JSON"),
         (made(access_token="other"), "another token"),
         (made(access_token=None), "ath"),
         (rewritten(typ="JWT"), "typ"),
@@ -189,7 +191,7 @@ def test_what_is_wrong_with_an_assertion_is_said(value, why):
         admitted(value)
 
 
-@pytest.mark.parametrize("value", ["", "a.b.c", forged(sub=...), forged(sub=5)])
+@pytest.mark.parametrize("value", ["", "a.b.c", forged(sub=...), forged(sub=5), forged(sub="\ud800")])
 def test_an_assertion_that_names_nobody(value):
     with pytest.raises(Untrusted):
         proofs.claimed_client(value)

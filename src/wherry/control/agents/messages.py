@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError
 from starlette.requests import Request
 
 from wherry.control.caller import Caller
@@ -50,6 +51,10 @@ def text(body: Json, name: str, longest: int = 256, default: str | None = None) 
     value = body.get(name, default)
     if not isinstance(value, str) or len(value) > longest:
         raise _malformed(f"'{name}' must be a text of at most {longest} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError as broken:
+        raise _malformed(f"'{name}' is not Unicode") from broken
     return value
 
 
@@ -105,8 +110,17 @@ async def holding(
     **kwargs: P.kwargs,
 ) -> T:
     """The answer of `function(conn, holder, *args)` in one transaction, for the agent that calls."""
-    with answers():
+    with answers(), _kept():
         return await plane(request).database.write(_for_holder, caller(request), function, *args, **kwargs)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """A number that is too large for the database, or a text that is not Unicode, is the sender's mistake."""
+    try:
+        yield
+    except (OverflowError, UnicodeError, DataError) as strange:
+        raise _malformed("a number or a text in it cannot be kept") from strange
 
 
 @contextmanager

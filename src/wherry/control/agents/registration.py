@@ -35,7 +35,7 @@ async def register(request: Request) -> Response:
         "agentVersion": text(body, "version", 64, ""),
     }
     vm = text(body, "vmUuid", 64, "")
-    if vm and not ids.GUID.match(vm):
+    if vm and not ids.GUID.fullmatch(vm):
         raise ApiError(400, "InvalidRequestContent", "'vmUuid' must be a UUID.")
     with answers():
         made = await service.database.write(

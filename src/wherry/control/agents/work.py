@@ -175,12 +175,14 @@ def _event(told: dict[str, Any]) -> tuple[float | None, run_log.Level, str, str]
 
 
 def _time(told: Any) -> float | None:
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        return float(told)
-    if not isinstance(told, str):
-        return None
+    """When it was, as an agent says; None for what is no time that could be shown."""
     try:
-        found = datetime.fromisoformat(told)
-    except ValueError:
+        if isinstance(told, str):
+            found = datetime.fromisoformat(told)
+            told = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        if isinstance(told, bool) or not isinstance(told, int | float):
+            return None
+        iso_time(told)
+    except (ValueError, OverflowError, OSError):
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return float(told)

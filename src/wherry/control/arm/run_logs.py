@@ -7,6 +7,7 @@ rows pass it may hold none and still name a next one.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import anyio.to_thread
@@ -31,6 +32,7 @@ from wherry.model.outcomes import Outcome
 routes = Routes(case_insensitive=True)
 
 MOST = 1000
+_NUMBER = re.compile(r"[0-9]{1,4}")
 _COPY_LOGS, _EVENTS = "/copyLogs", "/events"
 
 
@@ -98,7 +100,7 @@ def _top(request: Request) -> int:
     told = _told(request, "$top")
     if not told:
         return 100
-    if not told.isdigit() or not 1 <= int(told) <= MOST:
+    if not _NUMBER.fullmatch(told) or not 1 <= int(told) <= MOST:
         raise _invalid("$top", f"A number from 1 to {MOST} is expected.")
     return int(told)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 _HERE = Path(__file__).parent / "templates"
 _TEMPLATES = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
 _STYLE = (_HERE / "style.css").read_text()
+_NO_DEVICE = "No device is waiting for this code. Check it, or start again on the device."
 _CSP = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -128,6 +130,8 @@ async def decide(request: Request) -> Response:
     who = await sessions.principal_of(service, request, fresh=True)
     if who is None:
         return _page(request, "signin.html", 401, user_code=code)
+    if not await service.database.write(_is_known, service, request, code, who.oid):
+        return _page(request, "device.html", 404, trouble=_NO_DEVICE)
     try:
         if fields.get("decision") != "approve":
             await service.database.write(_deny, service, who, code, _record(request, who.oid, "allowed"))
@@ -164,14 +168,14 @@ async def _check_password(request: Request, service: Plane, login: str, password
     oid, verifier = await service.database.read(users.verifier_of, login, now)
     right = await anyio.to_thread.run_sync(passwords.matches, verifier, password, limiter=service.hashing)
     denied = _record(request, oid or "", "denied", "wrong password")
-    await service.database.write(_count_attempt, login, right, now, denied)
-    return oid if right else None
+    return oid if await service.database.write(_count_attempt, login, right, now, denied) else None
 
 
-def _count_attempt(conn: Connection, login: str, right: bool, now: float, denied: Record) -> None:
-    users.record_attempt(conn, login, denied.source, right=right, now=now)
-    if not right:
-        audit.append(conn, denied, now)
+def _count_attempt(conn: Connection, login: str, right: bool, now: float, denied: Record) -> bool:
+    admitted = users.record_attempt(conn, login, denied.source, right=right, now=now)
+    if not admitted:
+        audit.append(conn, replace(denied, reason="too many tries") if right else denied, now)
+    return admitted
 
 
 def _begin(conn: Connection, oid: str, now: float, record: Record) -> str:
@@ -184,8 +188,7 @@ async def _consent(
 ) -> Response:
     grant = await service.database.write(_look_up, service, request, code, oid)
     if grant is None:
-        trouble = "No device is waiting for this code. Check it, or start again on the device."
-        return _page(request, "device.html", 404, session=session, trouble=trouble)
+        return _page(request, "device.html", 404, session=session, trouble=_NO_DEVICE)
     return _consent_page(request, grant, code, name, session)
 
 
@@ -218,14 +221,21 @@ async def _wrong_number(
 
 
 def _look_up(conn: Connection, service: Plane, request: Request, code: str, oid: str) -> DeviceGrant | None:
+    if not _is_known(conn, service, request, code, oid):
+        return None
+    return device_codes.find(conn, service.master, code, service.clock())
+
+
+def _is_known(conn: Connection, service: Plane, request: Request, code: str, oid: str) -> bool:
+    """Whether there is such a code, waiting or not; one that never was counts as a guess, of which there are few."""
     now = service.clock()
     if not device_codes.guesses_left(conn, source(request), now):
         audit.append(conn, _record(request, oid, "denied", "too many wrong codes"), now)
-        return None
-    grant = device_codes.find(conn, service.master, code, now)
-    if grant is None:
+        return False
+    known = device_codes.is_known(conn, service.master, code)
+    if not known:
         device_codes.guess_allowed(conn, source(request), now)
-    return grant
+    return known
 
 
 def _approve(conn: Connection, service: Plane, who: Principal, code: str, record: Record) -> DeviceGrant:

@@ -83,6 +83,11 @@ def find(conn: Connection, master: MasterKey, typed: str, now: float) -> DeviceG
     return found[1]
 
 
+def is_known(conn: Connection, master: MasterKey, typed: str) -> bool:
+    """Whether a person typed a code that there is, whatever became of it."""
+    return _find(conn, master, typed) is not None
+
+
 def guess_allowed(conn: Connection, source: str, now: float) -> bool:
     """Count a wrong code from `source`; False when it or everybody together guess too much."""
     near = limits.hit(conn, f"wrong code/{source}", WRONG_PER_SOURCE, WRONG_SECONDS, now)

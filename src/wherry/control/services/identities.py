@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from wherry.control.db.tables_identity import agent_keys, principals
+from wherry.control.db.tables_identity import agent_keys, principals, sessions
 from wherry.control.services import role_assignments
 from wherry.model.errors import ApiError
 from wherry.trust.keys import KeyTrouble, PublicKey
@@ -87,5 +87,6 @@ def delete_agent(conn: Connection, oid: str, now: float) -> None:
 
 
 def revoke_tokens(conn: Connection, oid: str) -> None:
-    """Make every token that was issued to `oid` worthless, without touching the identity."""
+    """Make every token that was issued to `oid` and every session worthless, without touching the identity."""
+    conn.execute(delete(sessions).where(sessions.c.oid == oid))
     conn.execute(update(principals).where(principals.c.oid == oid).values(epoch=principals.c.epoch + 1))

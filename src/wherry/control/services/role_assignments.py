@@ -158,7 +158,7 @@ def _keep_an_owner(conn: Connection, row: Row[Any]) -> None:
 def _check(
     conn: Connection, name: str, role: str, principal_id: str, principal_type: str, condition: str | None
 ) -> None:
-    if not ids.GUID.match(name):
+    if not ids.GUID.fullmatch(name):
         raise ApiError(400, "InvalidRoleAssignmentId", f"The role assignment id '{name}' must be a GUID.")
     if get(conn, name):
         raise ApiError(

@@ -58,15 +58,21 @@ def may_try(conn: Connection, source: str, now: float) -> bool:
     return limits.left(conn, f"wrong password/{source}", WRONG_PER_SOURCE, WRONG_SECONDS, now)
 
 
-def record_attempt(conn: Connection, login: str, source: str, *, right: bool, now: float) -> None:
-    """Count a wrong password of an account and an address, or forget the account's after a right one."""
+def record_attempt(conn: Connection, login: str, source: str, *, right: bool, now: float) -> bool:
+    """Count a wrong password of an account and an address, or forget the account's after a right one.
+
+    Answers whether this signs in: of many tries at once, those that are over the limits do not, right or wrong.
+    """
+    if not may_try(conn, source, now):
+        return False
     if not right:
         limits.hit(conn, f"wrong password/{source}", WRONG_PER_SOURCE, WRONG_SECONDS, now)
     key = login.strip().lower()
-    row = conn.execute(select(users.c.failures).where(users.c.login == key)).first()
-    if row is None:
-        return
+    row = conn.execute(select(users.c.failures, users.c.locked_until_at).where(users.c.login == key)).first()
+    if row is None or row.locked_until_at > now:
+        return False
     failures = 0 if right else row.failures + 1
     over = failures - FREE_FAILURES
     locked = now + min(_LOCK_SECONDS * 2**over, _LONGEST_LOCK) if over >= 0 else 0.0
     conn.execute(update(users).where(users.c.login == key).values(failures=failures, locked_until_at=locked))
+    return right

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -26,6 +27,16 @@ PROVIDER = "Microsoft.Storage"
 API_VERSIONS = ("2025-08-01", "2025-06-01", "2024-01-01", "2023-05-01", "2023-01-01", "2022-09-01")
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_PLAIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/*", re.IGNORECASE)
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA = frozenset(
+    ipaddress.ip_address(one) for one in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+)
+"""Where clouds tell machines their secrets, beside the link-local addresses."""
+
+
 def blob_endpoint(value: str, target: str) -> str:
     """The URL of a Blob service: https, or http to this machine; never to an address of cloud metadata."""
     try:
@@ -37,10 +48,10 @@ def blob_endpoint(value: str, target: str) -> str:
         raise invalid(
             target, "The URL of a Blob service is expected, such as https://account.blob.example.net."
         )
-    if parts.username is not None or parts.query or parts.fragment or " " in value or "\\" in value:
-        raise invalid(target, "The URL must hold neither credentials nor a query.")
-    address = _address(host)
-    if address is not None and (address.is_link_local or address.is_multicast or address.is_unspecified):
+    if not _PLAIN.fullmatch(value) or parts.username is not None:
+        raise invalid(target, "The URL must hold neither credentials, nor a query, nor anything encoded.")
+    address = _address(host.rstrip("."))
+    if address is not None and _is_never_storage(address):
         raise invalid(target, f"{host} is not the address of a storage service.")
     if parts.scheme == "http" and host != "localhost" and not (address is not None and address.is_loopback):
         raise invalid(
@@ -49,7 +60,7 @@ def blob_endpoint(value: str, target: str) -> str:
     return value.rstrip("/")
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(host: str) -> Address | None:
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
@@ -61,6 +72,17 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
+
+
+def _is_never_storage(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        # IPv4 in another dress: 6to4, translated (RFC 6052), compatible.
+        inner = address.sixtofour
+        if address in _TRANSLATED or 1 < int(address) < 2**32:
+            inner = ipaddress.IPv4Address(int(address) & (2**32 - 1))
+        if inner is not None:
+            return _is_never_storage(inner)
+    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
 
 
 def account_key(value: str, target: str) -> str:
