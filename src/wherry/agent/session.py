@@ -21,7 +21,8 @@ from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.engine.worker import perform
 from wherry.model.errors import (
     CODES,

@@ -18,7 +18,8 @@ from pathlib import Path
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock
 from wherry.engine.ledger import LocalLedger
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.engine.worker import perform
 from wherry.model import run
 from wherry.model.errors import RunError, StoreError

@@ -12,20 +12,16 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor, Future, wait
+from functools import partial
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 from wherry.engine import batch as batches
 from wherry.engine.batch import Batch
 from wherry.engine.lease import LeaseClock, LeaseClocks
-from wherry.model.errors import WherryError
+from wherry.engine.processes import Processes
 from wherry.model.outcomes import Row
 
 # What is under way may take so long to see that its lease is over; then its process is killed.
@@ -34,10 +30,6 @@ _KILL_SECONDS = 10.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class WorkerDied(WherryError):
-    """A worker process ended in the middle of its work; what it did since the last commit is done again."""
 
 
 class InProcess(Executor):
@@ -59,89 +51,43 @@ class Pool:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = os.cpu_count() or 1 if workers is None else workers
         self._clocks = LeaseClocks()
-        self._lock = threading.Lock()
         self._watched, self._held = multiprocessing.Pipe(duplex=False)
-        self._executor = self._start()
-        self._executors: WeakKeyDictionary[Future[list[Row]], Executor] = WeakKeyDictionary()
-
-    def _start(self) -> Executor:
-        if not self.workers:
-            batches.attach(self._clocks.deadlines, self._clocks.moves)
-            return InProcess()
-        return ProcessPoolExecutor(
-            self.workers,
-            multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(self._clocks.deadlines, self._clocks.moves, self._watched),
-        )
+        shared = (self._clocks.deadlines, self._clocks.moves)
+        self._executor: Executor
+        if self.workers:
+            self._executor = self._processes = Processes(
+                self.workers, partial(_begin, *shared, self._watched)
+            )
+        else:
+            batches.attach(*shared)
+            self._executor = InProcess()
 
     def lease(self) -> LeaseClock:
         """A clock for a new lease."""
         return self._clocks.take()
 
     def submit(self, batch: Batch) -> Future[list[Row]]:
-        """Run a batch; raises `WorkerDied` here or from the future when a process was lost."""
-        executor = self._executor
-        try:
-            future = executor.submit(batches.run, batch)
-        except BrokenProcessPool as error:
-            self._replace(executor)
-            raise WorkerDied("A worker process ended unexpectedly.") from error
-        with self._lock:
-            self._executors[future] = executor
-        return future
+        """Run a batch."""
+        return self._executor.submit(batches.run, batch)
 
     def result(self, future: Future[list[Row]], timeout: float | None = None) -> list[Row]:
-        """What a batch came to; `TimeoutError` when it is still under way."""
-        try:
-            return future.result(timeout)
-        except BrokenProcessPool as error:
-            with self._lock:
-                executor = self._executors.get(future)
-            if executor is not None:
-                self._replace(executor)
-            raise WorkerDied("A worker process ended unexpectedly.") from error
+        """What a batch came to: `TimeoutError` when it is still under way, `WorkerDied` when its process was lost."""
+        return future.result(timeout)
 
     def settle(self, futures: Collection[Future[list[Row]]]) -> bool:
         """Wait until batches of a lease that is over are at their end; False when one may still be at work.
 
-        They are not cancelled: an executor that breaks while it holds a cancelled one never tells the others.
-        A process that does not come back is killed, with those beside it.
+        A process that does not come back is killed.
         """
-        if not self.workers:
-            return True
-        left = wait(futures, SETTLE_SECONDS).not_done
-        with self._lock:
-            hung = {self._executors[future] for future in left if future in self._executors}
-        ended = [self._replace(executor) for executor in hung]
-        return all(ended)
-
-    def _replace(self, broken: Executor) -> bool:
-        """Work on with new processes; whether the old ones have all ended."""
-        with self._lock:
-            if self._executor is not broken:
-                return True
-            processes: Sequence[BaseProcess] = list((getattr(broken, "_processes", None) or {}).values())
-            broken.shutdown(wait=False)
-            self._executor = self._start()
-        for process in processes:
-            process.kill()
-        return _ended(processes)
+        under_way = [future for future in futures if not future.cancel()]
+        hung = wait(under_way, SETTLE_SECONDS).not_done
+        return not hung or self._processes.kill(hung, _KILL_SECONDS)
 
     def close(self) -> None:
         """End the workers once they finished what they hold."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._held.close()
         self._watched.close()
-
-
-def _ended(processes: Sequence[BaseProcess]) -> bool:
-    """Whether all processes end within the time that a killed one may take."""
-    until = time.monotonic() + _KILL_SECONDS
-    left = {process.sentinel for process in processes}
-    while left and (seconds := until - time.monotonic()) > 0:
-        left.difference_update(one for one in connection.wait(left, seconds) if isinstance(one, int))
-    return not left
 
 
 def _begin(

@@ -18,7 +18,8 @@ from wherry.client.agent_protocol import Credential
 from wherry.client.proven import IdentityGone
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.model.errors import ApiError, LeaseLost, RunError, Unavailable
 from wherry.model.ledger import Span, Token
 from wherry.model.options import JobOptions

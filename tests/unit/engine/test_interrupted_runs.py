@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from wherry.engine import chapters
 from wherry.engine.batch import Batch
 from wherry.engine.ledger import LocalLedger
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.engine.worker import perform
 from wherry.model.entry import Kind
 from wherry.model.ledger import LOSSES_BEFORE_ISOLATION, Slice, Token, WorkItem

@@ -11,7 +11,8 @@ import pytest
 from wherry.engine import chapters, deeds
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.ledger import LocalLedger
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.engine.worker import perform
 from wherry.model import plan
 from wherry.model.entry import Entry, Kind

@@ -10,7 +10,8 @@ import pytest
 from wherry.engine.batch import Batch
 from wherry.engine.deeds import Deed
 from wherry.engine.ledger import LocalLedger
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import WorkerDied
 from wherry.engine.worker import perform
 from wherry.model.entry import Kind
 from wherry.model.options import CopyMode, JobOptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ from typing import cast
 import pytest
 
 from wherry.engine import batch as batches
-from wherry.engine import deeds, pool
+from wherry.engine import deeds, pool, processes
 from wherry.engine.batch import Batch
 from wherry.engine.deeds import Deed
 from wherry.engine.lease import SLOTS, boot_time
 from wherry.engine.ledger import LocalLedger
-from wherry.engine.pool import Pool, WorkerDied
+from wherry.engine.pool import Pool
+from wherry.engine.processes import Processes, WorkerDied
 from wherry.engine.walk import Walk
 from wherry.engine.worker import perform
 from wherry.model.errors import ApiError, LeaseLost, RunError, WherryError
@@ -157,25 +159,67 @@ def test_a_renewal_does_not_revive_a_lease_that_was_ended():
         lease.fence()
 
 
-def test_a_late_word_of_a_dead_worker_does_not_end_its_successor(workers):
-    dead = _send(workers, os._exit, 1)
-    for _ in range(2):
+def test_the_death_of_a_worker_ends_its_own_batch_and_no_other():
+    with Processes(2, _nothing) as two:
+        dying, living = two.submit(os._exit, 1), two.submit(time.sleep, 1)
         with pytest.raises(WorkerDied):
-            workers.result(dead, 20)
-        executor = workers._executor
-    with pytest.raises(WorkerDied):
-        workers.result(dead, 20)
-    assert workers._executor is executor
+            dying.result(20)
+        assert living.result(20) is None
+        assert two.submit(int, "7").result(20) == 7
 
 
-def test_a_worker_that_hangs_is_killed_and_the_others_hear_of_it(workers, monkeypatch):
+def test_half_an_answer_is_the_end_of_a_batch():
+    """A worker is killed in the middle of writing an answer that is larger than any pipe."""
+    with Processes(1, _nothing) as one:
+        for number in range(5):
+            pid = one.submit(os.getpid).result(20)
+            large = one.submit(bytes, 400_000_000)
+            while not large.running():
+                time.sleep(0.001)
+            # Later each time, from before it is made to the middle of it.
+            time.sleep(0.05 * number)
+            os.kill(pid, signal.SIGKILL)
+            if large.exception(20) is not None:
+                assert isinstance(large.exception(), WorkerDied)
+
+
+def test_a_call_that_cannot_be_sent_or_read_is_an_error_of_its_own():
+    with Processes(1, _nothing) as one:
+        pid = one.submit(os.getpid).result(20)
+        with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+            one.submit(lambda: None).result(20)
+        with pytest.raises(ValueError, match="invalid literal") as caught:
+            one.submit(int, cast("str", _Call(int, "x"))).result(20)
+        assert "Traceback" in caught.value.__notes__[0]
+        assert one.submit(os.getpid).result(20) == pid
+
+
+def test_a_worker_that_hangs_is_killed_and_the_next_one_goes_on(workers, monkeypatch):
     monkeypatch.setattr(pool, "SETTLE_SECONDS", 0.5)
-    hung = _send(workers, time.sleep, 600)
-    others = [_send(workers, time.sleep, 600) for _ in range(4)]
-    assert workers.settle([hung])
-    for other in others:
-        with pytest.raises(WorkerDied):
-            workers.result(other, 10)
+    hung, waiting = _send(workers, time.sleep, 600), _send(workers, time.sleep, 600)
+    while not hung.running():
+        time.sleep(0.001)
+    other = workers._executor.submit(int, "7")
+    assert workers.settle([hung, waiting])
+    with pytest.raises(WorkerDied):
+        workers.result(hung, 10)
+    assert waiting.cancelled()
+    assert other.result(20) == 7
+
+
+def test_a_worker_that_cannot_be_killed_is_given_up_and_replaced(monkeypatch):
+    monkeypatch.setattr(processes._Slot, "kill", lambda _: None)
+    with Processes(1, _nothing) as one:
+        hung = one.submit(time.sleep, 3)
+        while not hung.running():
+            time.sleep(0.001)
+        assert not one.kill({hung}, 0.1)
+        assert one.submit(int, "7").result(2) == 7
+        assert hung.result(20) is None
+
+
+def _nothing() -> None:
+    """Nothing is to be begun."""
 
 
 def test_a_slot_under_which_somebody_may_still_write_is_not_given_to_others():
