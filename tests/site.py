@@ -37,7 +37,7 @@ QUICK = {
     "WHERRY_SETTING_DATABASE_POLL_SECONDS": "0.2",
 }
 ENDED = ("Succeeded", "Failed", "Canceled")
-PATIENCE = 60.0
+PATIENCE = 100.0
 
 
 class Agent:
