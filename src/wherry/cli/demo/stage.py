@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from wherry.cli.text import printable
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the demo to end.
+
+    A class of its own: Python kills a process at its end that has seen a bare `KeyboardInterrupt` leave code which
+    it compiled from a string (as it does for every data class), although it was caught further up.
+    """
+
+
 @dataclass
 class Act:
     """One step; `result` is what came of it, in a few words."""
@@ -36,7 +44,7 @@ class Stage:
         """A step that takes as long as the block."""
         # Python may have lost the interruption: it swallows what a callback of its own raises.
         if self.over:
-            raise KeyboardInterrupt
+            raise Interrupted
         act = Act(title)
         self.acts.append(act)
         print(f"{len(self.acts)}. {title}", flush=True)

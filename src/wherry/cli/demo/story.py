@@ -23,7 +23,7 @@ from wherry.cli import run_watch
 from wherry.cli.demo import proof
 from wherry.cli.demo.proof import Container, Tree
 from wherry.cli.demo.servers import SIGNALS, WHERRY, BlobServer, Servers
-from wherry.cli.demo.stage import Act, Stage
+from wherry.cli.demo.stage import Act, Interrupted, Stage
 from wherry.cli.exits import Exit
 from wherry.cli.live import size
 from wherry.cli.output import tell
@@ -96,7 +96,7 @@ def play(source: Path | None, azurite: Path | None, *, keep: bool) -> int:
         _play(demo, program)
         if keep:
             _stay(demo)
-    except KeyboardInterrupt:
+    except Interrupted:
         tell("Interrupted.")
         return Exit.INTERRUPTED
     finally:
@@ -323,7 +323,7 @@ def _stay(demo: Demo) -> None:
         f"\nLogs and state are in {demo.folder}. Ctrl-C here ends it all and removes them.",
         flush=True,
     )
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(Interrupted):
         signal.pause()
 
 
@@ -345,7 +345,7 @@ def _stop_on_signals(stage: Stage) -> None:
     def stop(*_: object) -> None:
         if not stage.over:
             stage.over = True
-            raise KeyboardInterrupt
+            raise Interrupted
 
     for number in SIGNALS:
         signal.signal(number, stop)
