@@ -19,12 +19,17 @@ class Kind(StrEnum):
     SPECIAL = "S"
 
 
+Attributes = tuple[tuple[bytes, bytes], ...]
+"""Extended attributes by name, POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) among them."""
+
+
 class Entry(NamedTuple):
     """One item.  `name` is its last part; `etag` is what a conditional write or read names.
 
     `mode` holds the twelve permission bits, not the kind.  `sealed` is False for a folder that exists only
     because something lies in it (no marker with its metadata), or that a run has not finished.
-    `extra` holds what only this store knows and needs again, as metadata of a blob.
+    `extra` holds what only this store knows and needs again, as metadata of a blob.  `source_changed` is the change
+    time of the item that this one is a copy of, where the store keeps that.
     """
 
     name: bytes
@@ -41,6 +46,7 @@ class Entry(NamedTuple):
     etag: str = ""
     sealed: bool = True
     extra: tuple[tuple[str, str], ...] = ()
+    source_changed: int | None = None
 
     @property
     def version(self) -> tuple[object, ...]:

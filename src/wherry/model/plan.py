@@ -52,6 +52,7 @@ class Holds:
     owner: bool = True
     symlinks: bool = True
     hard_links: bool = True
+    attributes: bool = False
     max_size: int = 0
 
 

@@ -20,11 +20,11 @@ Promises that `tests/conformance` holds every adapter to:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from wherry.model.entry import Entry
+from wherry.model.entry import Attributes, Entry
 from wherry.model.errors import Changed, Corrupt, SourceFailed, StoreError
 from wherry.model.plan import Holds
 
@@ -54,6 +54,7 @@ class Traits:
     `order`: `bytes` when `list` yields names sorted by raw bytes, else `none`.  `folders`: `real`, or `markers`
     when folders need not exist for what lies in them.  `put_limit`: larger files go in parts (0: never).
     `threads`: calls worth having in flight from one process.  `durable`: the store needs `sync` before a commit.
+    `bare`: listings tell no more than size and etag; the engine asks `stat` where that leaves a doubt.
     """
 
     holds: Holds
@@ -64,6 +65,7 @@ class Traits:
     max_parts: int = 0
     threads: int = 1
     durable: bool = False
+    bare: bool = False
 
 
 class Reader(Protocol):
@@ -82,6 +84,14 @@ class Reader(Protocol):
         """Let go of it."""
 
 
+@runtime_checkable
+class HasOwnAttributes(Protocol):
+    """A reader that knows the extended attributes of what is open."""
+
+    def attributes(self) -> Attributes:
+        """All that can be read."""
+
+
 class Content:
     """The bytes of one version of a source file.
 
@@ -94,6 +104,10 @@ class Content:
         self.entry = entry
         self.size = entry.size
         self._check = check
+
+    def attributes(self) -> Attributes:
+        """The extended attributes of the open source, none where its store has none."""
+        return self.reader.attributes() if isinstance(self.reader, HasOwnAttributes) else ()
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes from `offset`, less only at the end of the version."""
@@ -155,11 +169,35 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class ListsNames(Protocol):
+    """Lists names apart from what they stand for, so that a wide folder need not be in memory."""
+
+    def names(self, folder: bytes) -> Iterable[bytes]:
+        """The names in a folder, in any order.  `NotFound` and the like before the first one."""
+
+    def look(self, folder: bytes, names: Sequence[bytes]) -> list[Entry | None]:
+        """What these names of a folder are now; None for what is gone."""
+
+
+@runtime_checkable
+class HasAttributes(Protocol):
+    """A source whose items have extended attributes."""
+
+    def attributes(self, path: bytes) -> Attributes:
+        """Those of a file or folder."""
+
+
+@runtime_checkable
 class Describes(Protocol):
     """Can change metadata without sending data."""
 
-    def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
-        """Give a file or folder the metadata of `like`; a folder that has only a prefix gets its marker."""
+    def describe(
+        self, path: bytes, like: Entry, expect: Entry | None, attributes: Attributes | None = None
+    ) -> None:
+        """Give a file or folder the metadata of `like`; a folder that has only a prefix gets its marker.
+
+        `attributes` become all that it has, None leaves them as they are.
+        """
 
 
 @runtime_checkable
@@ -196,8 +234,39 @@ class TakesParts(Protocol):
     def stage(self, path: bytes, part: str, data: bytes | memoryview) -> None:
         """Keep one part; its checksum is checked by the service."""
 
-    def publish(self, path: bytes, parts: Iterable[str], like: Entry, expect: Entry | None) -> None:
+    def publish(
+        self,
+        path: bytes,
+        parts: Iterable[str],
+        like: Entry,
+        expect: Entry | None,
+        attributes: Attributes = (),
+    ) -> None:
         """Make the file of these parts, in this order, with the metadata of `like`."""
+
+
+class Draft(Protocol):
+    """A file that is being written in ranges and that nobody takes for finished."""
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Offset and size of what is still to be written: not the holes, not what an earlier draft holds."""
+
+    def write(self, offset: int, size: int) -> None:
+        """Copy one range; by any thread."""
+
+    def finish(self) -> None:
+        """Check the source once more and make the file visible with its metadata."""
+
+    def discard(self) -> None:
+        """End it after trouble; what a later attempt can go on with stays."""
+
+
+@runtime_checkable
+class TakesRanges(Protocol):
+    """A local target: several threads write one large file."""
+
+    def draft(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> Draft:
+        """Begin a file, or go on with what an earlier attempt at this version has left."""
 
 
 def part_size(size: int, traits: Traits) -> int:
@@ -232,7 +301,9 @@ class StoreSpec:
     `kind`: `memory`, `posix` or `blob`; `location`: a folder, or the URL of a container without a credential;
     `beneath`: a folder of the machine that must contain `location` even after links are followed;
     `refused`: folders that may then neither contain nor lie in it, besides those of the system itself;
-    `create`: this is a target, make its root when it is not there; `secret`: a SAS, kept out of every text form.
+    `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath the
+    root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`: a SAS or
+    the secret of that key, kept out of every text form.
     """
 
     kind: str
@@ -243,3 +314,6 @@ class StoreSpec:
     create: bool = False
     secret: str = field(default="", repr=False)
     ca_file: str = ""
+    follow: bool = False
+    region: str = ""
+    identity: str = ""

@@ -25,7 +25,7 @@ def entry_of(name: bytes, found: os.stat_result) -> Entry:
     return Entry._make((
         name, kind, found.st_size if is_file else 0, found.st_mtime_ns, found.st_ctime_ns, mode, found.st_uid,
         found.st_gid, 1 if is_folder else found.st_nlink, found.st_dev, found.st_ino, "",
-        not is_folder or mode & ~_INHERITED != UNFINISHED, (),
+        not is_folder or mode & ~_INHERITED != UNFINISHED, (), None,
     ))  # fmt: skip
 
 
