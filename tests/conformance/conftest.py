@@ -15,7 +15,7 @@ from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
 from wherry.model.entry import Entry, Kind
-from wherry.stores.blob.patience import Patience
+from wherry.stores.http.patience import Patience
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, no_fence

@@ -1,6 +1,5 @@
 """A page of a listing, and a block list, out of the service's XML.
 
-Document types and entities are refused: they are never there, and they are how XML attacks its reader.
 Called by `requests`.
 """
 
@@ -9,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 from wherry.model.errors import StoreError
+from wherry.stores.http.xml import parse
 
 
 class Blob(NamedTuple):
@@ -31,32 +30,6 @@ class Page(NamedTuple):
     blobs: list[Blob]
     prefixes: list[bytes]
     marker: str
-
-
-class _Hostile(Exception):
-    pass
-
-
-def parse(document: bytes | memoryview) -> Element:
-    """The root element.  Raises `StoreError` for what is not plain XML."""
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = _refuse
-    parser.EntityDeclHandler = _refuse
-    try:
-        parser.Parse(bytes(document), True)
-    except (expat.ExpatError, _Hostile) as error:
-        raise StoreError("the service's XML is malformed") from error
-    root: Element = builder.close()
-    return root
-
-
-def _refuse(*_: object) -> None:
-    raise _Hostile
 
 
 def page(document: bytes | memoryview) -> Page:

@@ -18,8 +18,8 @@ from xml.sax.saxutils import escape
 from wherry.model import names
 from wherry.model.errors import Conflict, Denied, Full, NotFound, StoreError, Unsafe, Unsupported
 from wherry.stores.blob import listing
-from wherry.stores.blob.patience import Patience
-from wherry.stores.blob.wire import Answer, Wire
+from wherry.stores.http.patience import Patience
+from wherry.stores.http.wire import Answer, Wire
 from wherry.stores.port import Fence
 
 VERSION = "2024-11-04"
@@ -81,7 +81,7 @@ class Requests:
     def head(self, name: bytes) -> Answer | None:
         """The properties and metadata of a blob; None when it is not there."""
         answer = self._persist("HEAD", name)
-        if answer.status == 404 and answer.headers.get("x-ms-error-code", "BlobNotFound") == "BlobNotFound":
+        if answer.status == 404 and answer.code in ("", "BlobNotFound"):
             return None
         return self._checked(answer, name)
 
@@ -158,7 +158,7 @@ class Requests:
     ) -> Answer:
         head = self._head(method, name, query, headers or {}, 0)
         bodiless = method == "HEAD"
-        answer: Answer = self._patience.persist(lambda: self._wire.exchange(head, bodiless=bodiless))
+        answer: Answer = self._patience.persist(lambda: _read(self._wire.exchange(head, bodiless=bodiless)))
         return answer
 
     def _change(
@@ -169,7 +169,7 @@ class Requests:
 
         def send() -> Answer:
             self._fence()
-            return self._wire.exchange(head, body)
+            return _read(self._wire.exchange(head, body))
 
         outcome = self._patience.persist(send, settle)
         if isinstance(outcome, Answer):
@@ -196,11 +196,18 @@ class Requests:
         """The answer when it is a success, else what it means."""
         if 200 <= answer.status < 300:
             return answer
-        code = answer.headers.get("x-ms-error-code", "")
-        made = _BY_CODE.get(code) or _BY_STATUS.get(answer.status, StoreError)
+        made = _BY_CODE.get(answer.code) or _BY_STATUS.get(answer.status, StoreError)
         item = "the container" if name is None else names.escape(name)
         request = answer.headers.get("x-ms-request-id", "")
-        raise made(f"{item}: the service answers {answer.status} {code}".rstrip() + f" (request {request})")
+        raise made(
+            f"{item}: the service answers {answer.status} {answer.code}".rstrip() + f" (request {request})"
+        )
+
+
+def _read(answer: Answer) -> Answer:
+    """The answer with the service's word for what is wrong."""
+    code = answer.headers.get("x-ms-error-code", "")
+    return answer._replace(code=code) if code else answer
 
 
 def _metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:

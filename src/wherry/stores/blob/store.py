@@ -14,10 +14,10 @@ from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.blob.listing import Blob, Page
-from wherry.stores.blob.metadata import entry_of, metadata_of, seconds
-from wherry.stores.blob.patience import Patience
 from wherry.stores.blob.requests import Requests
-from wherry.stores.blob.wire import Address, Answer, Wire
+from wherry.stores.http.metadata import entry_of, metadata_of, seconds
+from wherry.stores.http.patience import Patience
+from wherry.stores.http.wire import Address, Answer, Wire
 from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence, part_ids, part_size
 
 LONGEST_NAME = 1024

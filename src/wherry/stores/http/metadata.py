@@ -1,7 +1,7 @@
-"""The metadata of an item as metadata of its blob, in the keys that Azure Storage Mover's engine uses.
+"""The metadata of an item as metadata of its object, in the keys that Azure Storage Mover's engine uses.
 
-What is missing, malformed or out of range in a blob of somebody else is unknown (None), never an error, so
-that the blob counts as different.  Called by `store` and `listing`.
+What is missing, malformed or out of range in an object of somebody else is unknown (None), never an error, so
+that the object counts as different.  Called by the adapters of object stores.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def metadata_of(like: Entry, kept: tuple[tuple[str, str], ...] = ()) -> dict[str
 
 
 def entry_of(name: bytes, size: int, last_modified: str, etag: str, metadata: Mapping[str, str]) -> Entry:
-    """The entry of a blob with this metadata (keys in lower case)."""
+    """The entry of an object with this metadata (keys in lower case)."""
     is_folder = metadata.get(FOLDER, "").lower() == "true"
     mode = _number(metadata.get(MODE), 0, 0o177777)
     return Entry(

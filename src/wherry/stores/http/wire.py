@@ -1,8 +1,8 @@
 """HTTP/1.1 over sockets and TLS: one kept connection for each thread, one write for a small request.
 
-It knows nothing of Blob and never retries; it says exactly what is known when an answer fails to come:
+It knows nothing of what is asked and never retries; it says exactly what is known when an answer fails to come:
 `Unreached` (the request was not sent, to send it again is safe) or `Lost` (it may have been carried out).
-Plain HTTP is refused except to this very machine.  Called by `requests`.
+Plain HTTP is refused except to this very machine.  Called by the requests of each adapter.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ class Lost(Exception):
 
 
 class Answer(NamedTuple):
-    """What a server said; names of `headers` in lower case."""
+    """What a server said; names of `headers` in lower case.
+
+    `code` is the service's own word for an error, set by whoever knows where that service puts it.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes | memoryview
+    code: str = ""
 
 
 class Address(NamedTuple):
@@ -66,11 +70,11 @@ class Address(NamedTuple):
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise UsageError("The URL of the container is malformed.") from None
+            raise UsageError("The URL of the store is malformed.") from None
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-            raise UsageError("The URL of a container starts with https:// and a host name.")
+            raise UsageError("The URL of a store starts with https:// and a host name.")
         if parts.query or parts.fragment:
-            raise UsageError("The URL of a container has no query; give the credential apart from it.")
+            raise UsageError("The URL of a store has no query; give the credential apart from it.")
         secure = parts.scheme == "https"
         if not secure and not _is_this_machine(host):
             raise UsageError(f"Plain http to {host} is refused: use https.")

@@ -11,8 +11,8 @@ import pytest
 
 from tests.faulty_wire import read_message
 from wherry.model.errors import UsageError
-from wherry.stores.blob import wire as wire_module
-from wherry.stores.blob.wire import Address, Lost, Unreached, Wire
+from wherry.stores.http import wire as wire_module
+from wherry.stores.http.wire import Address, Lost, Unreached, Wire
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -2,7 +2,7 @@
 
 Waits are drawn at random up to a bound that doubles; a server that names a time is obeyed.  A request that
 changes something and whose answer was lost may have been carried out: before it is sent again, `settle` looks.
-Called by `requests` for every call.
+Called by the requests of each adapter for every call.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wherry.model.errors import Corrupt, Unavailable
-from wherry.stores.blob.wire import Answer, Lost, Unreached
+from wherry.stores.http.wire import Answer, Lost, Unreached
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 # What a request gets that was carried out before and is sent again.
 _TOO_LATE = frozenset({404, 409, 412})
+_DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
 _LONGEST_RETRY_AFTER = 60.0
 _DAMAGED_ATTEMPTS = 3
 
@@ -53,7 +54,7 @@ class Patience:
                     if doubtful and settle and answer.status in _TOO_LATE and (found := settle()) is not None:
                         return found
                     return answer
-                reason = f"the service answers {answer.status} {answer.headers.get('x-ms-error-code', '')}"
+                reason = f"the service answers {answer.status} {answer.code}"
                 asked_for = _retry_after(answer)
                 doubtful = doubtful or answer.status >= 500
                 if _is_damaged(answer) and attempt >= _DAMAGED_ATTEMPTS - 1:
@@ -75,10 +76,7 @@ class Patience:
 
 def _is_damaged(answer: Answer) -> bool:
     """Whether the service found other bytes than were sent: they were damaged on the way."""
-    return answer.status == 400 and answer.headers.get("x-ms-error-code", "") in (
-        "Md5Mismatch",
-        "Crc64Mismatch",
-    )
+    return answer.status == 400 and answer.code in _DAMAGED
 
 
 def _retry_after(answer: Answer) -> float:
