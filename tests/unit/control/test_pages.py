@@ -106,9 +106,17 @@ async def test_many_tries_at_once_get_no_further_than_one_after_the_other(client
     def attempt(password: str) -> Coroutine[Any, Any, httpx.Response]:
         return client.post("/signin", data={**form, "login": "admin", "password": password})
 
-    guesses = [attempt(f"wrong-{number}") for number in range(users.FREE_FAILURES + 3)]
-    answers = await asyncio.gather(*guesses, attempt(made.password))
+    answers = await asyncio.gather(*[attempt(f"wrong-{number}") for number in range(users.FREE_FAILURES + 3)])
     assert {answer.status_code for answer in answers} == {401}
+    assert (await sign_in(client, "admin", made.password)).status_code == 401
+
+
+async def test_a_right_password_that_was_checked_before_the_lock_comes_too_late_after_it(made, plane):
+    with plane.database.transaction() as conn:
+        for _ in range(users.FREE_FAILURES):
+            assert not users.record_attempt(conn, "admin", "192.0.2.7", right=False, now=1000.0)
+        assert not users.record_attempt(conn, "admin", "192.0.2.7", right=True, now=1000.0)
+        assert users.record_attempt(conn, "admin", "192.0.2.7", right=True, now=1061.0)
 
 
 async def test_tries_during_a_lock_do_not_make_it_longer(client, made, clock):
