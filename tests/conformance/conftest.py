@@ -15,8 +15,8 @@ from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
 from wherry.model.entry import Entry, Kind
-from wherry.stores.http.patience import Patience
 from wherry.stores.blob.store import BlobStore
+from wherry.stores.http.patience import Patience
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, no_fence
 from wherry.stores.posix import PosixStore
