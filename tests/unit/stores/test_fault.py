@@ -93,3 +93,49 @@ def test_capabilities_fail_too() -> None:
     store.make_folder(b"folder")
 
     assert store.stat(b"folder") is not None
+
+
+def test_a_body_or_a_listing_breaks_off_in_the_middle() -> None:
+    lost = Unavailable("reset")
+    inner = MemoryStore()
+    for path in (b"a", b"b", b"c", b"d"):
+        inner.seed(path)
+    store = FaultStore(inner, Fault("put", error=lost, halfway=True), Fault("list", error=lost, halfway=True))
+    source = MemoryStore()
+    source.seed(b"s", b"12345678")
+    read = FaultStore(source).open(b"s")
+    whole = Content(read, read.entry())
+
+    with pytest.raises(Unavailable):
+        store.put(b"e", whole, LIKE, None)
+    assert inner.stat(b"e") is None
+    listing = iter(store.list(b""))
+    assert [next(listing).name, next(listing).name] == [b"a", b"b"]
+    with pytest.raises(Unavailable):
+        next(listing)
+
+
+def test_bytes_are_damaged_once_on_their_way() -> None:
+    inner = MemoryStore()
+    entry = inner.seed(b"f", b"12345")
+    reader = FaultStore(inner, Fault("open", damage=2)).open(b"f")
+    assert [bytes(reader.read_at(0, 5)), bytes(reader.read_at(0, 5))] == [b"12245", b"12345"]
+
+    store = FaultStore(inner, Fault("put", damage=0), Fault("stage", damage=1))
+    store.put(b"g", content(b"data"), LIKE, None)
+    assert isinstance(store, TakesParts)
+    store.stage(b"h", "1", b"data")
+    store.publish(b"h", ["1"], LIKE, None)
+    assert (inner.paths()[b"g"], inner.paths()[b"h"]) == (b"eata", b"d`ta")
+    assert [call.method for call in store.written] == ["put", "stage", "publish"]
+    assert entry.size == 5
+
+
+def test_another_answer_than_the_true_one() -> None:
+    inner = MemoryStore()
+    inner.seed(b"f", b"12345")
+    store = FaultStore(inner, Fault("stat", change=lambda entry: entry._replace(etag="other")))
+
+    seen = [store.stat(b"f"), store.stat(b"f")]
+
+    assert [entry.etag == "other" for entry in seen if entry] == [True, False]
