@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
 
 from wherry.model.errors import CODES
-from wherry.model.options import JobOptions
+from wherry.model.options import TABLE, WORDS, JobOptions, word_of
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -51,32 +50,23 @@ def options() -> str:
         "One table for `wherry copy`, `wherry job create` and `properties.wherry` of a job definition; a run freezes",
         "them when it starts.  Made from `wherry/model/options.py` by `tools/reference.py`.",
         "",
-        "| option | default | takes |",
-        "|---|---|---|",
+        "| option | default | takes | what it does |",
+        "|---|---|---|---|",
     ]
-    for one in fields(JobOptions):
-        default = one.default if one.default is not MISSING else ""
-        lines.append(f"| `{_camel(one.name)}` | {_text(default)} | {_takes(default)} |")
+    defaults = JobOptions()
+    for name, (takes, meaning) in TABLE.items():
+        values = ", ".join(f"`{one.value}`" for one in WORDS[name]) if name in WORDS else takes.value
+        default = _text(name, getattr(defaults, name))
+        lines.append(f"| `{word_of(name)}` | {default} | {values} | {meaning} |")
     return "\n".join([*lines, ""])
 
 
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.title() for word in rest)
-
-
-def _text(default: object) -> str:
+def _text(name: str, default: object) -> str:
+    if name == "preserve":
+        return "all"
     if isinstance(default, Enum):
         return f"`{default.value}`"
     return f"`{str(default).lower()}`" if default not in ((), None) else "none"
-
-
-def _takes(default: object) -> str:
-    if isinstance(default, Enum):
-        return ", ".join(f"`{one.value}`" for one in type(default))
-    if isinstance(default, bool):
-        return "`true`, `false`"
-    return "a list of patterns" if default == () else "a number of items"
 
 
 PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "job-options.md": options}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from tests.unit.cli.conftest import Answer
-from wherry.cli.job_options import HELP, job_options
-from wherry.model.options import JobOptions
+from wherry.cli.job_options import PANELS, job_options
+from wherry.model.options import TABLE, JobOptions, Verify
 
 Program = Callable[..., Answer]
 
@@ -33,15 +32,15 @@ def parsed(*arguments: str) -> dict[str, Any]:
     return got[0]
 
 
-def test_every_option_is_explained() -> None:
-    assert set(HELP) == {one.name for one in fields(JobOptions)}
+def test_every_option_has_its_place() -> None:
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(TABLE)
 
 
 @pytest.mark.parametrize("command", [("copy",), ("job", "create"), ("job", "update")])
 def test_every_option_is_there(command: tuple[str, ...], wherry: Program) -> None:
     told = wherry(*command, "--help").out
 
-    assert [name for name in HELP if f"--{name.replace('_', '-')}" not in told] == []
+    assert [name for name in TABLE if f"--{name.replace('_', '-')}" not in told] == []
 
 
 def test_nothing_given_is_nothing_told() -> None:
@@ -60,3 +59,23 @@ def test_all_given_is_read_by_the_model() -> None:
         "links": "skip", "maxDelete": 0, "allowEmptySource": True, "dryRun": True, "acceptNewSource": False,
     }  # fmt: skip
     assert JobOptions.from_json(told).include == ("*.py", "docs/*")
+
+
+def test_quantities_and_lists_are_read_by_the_model() -> None:
+    told = parsed(
+        "--min-size", "1K", "--max-size", "2GiB", "--bandwidth", "400Mbps", "--requests-per-second", "50",
+        "--newer-than", "7d", "--older-than", "2026-01-01", "--verify", "sample=5%", "--preserve", "mode, times",
+        "--ignore-case",
+    )  # fmt: skip
+
+    options = JobOptions.from_json(told)
+    assert (options.min_size, options.max_size, options.bandwidth) == (1024, 2**31, 50_000_000)
+    assert (options.verify, options.sample) == (Verify.SAMPLE, 5)
+    assert (options.newer_than, options.preserve) == ("7d", ("mode", "times"))
+
+
+@pytest.mark.parametrize(("word", "kept"), [("all", 5), ("none", 0)])
+def test_all_and_nothing_of_a_list(word: str, kept: int) -> None:
+    options = JobOptions.from_json({"compare": "size", **parsed("--preserve", word)})
+
+    assert len(options.preserve) == kept

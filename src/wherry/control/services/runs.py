@@ -202,14 +202,14 @@ def _consent(
     )  # fmt: skip
 
 
-def _options(job: Resource) -> JobOptions:
+def _options(job: Resource, now: float) -> JobOptions:
     told: Json = dict(job.properties.get("wherry") or {})
     told.pop("agentGroup", None)
     told["mode"] = job.properties["copyMode"]
     if job.properties.get("dataIntegrityValidation") == "SaveVerifyFileMD5":
         told.setdefault("verify", "readback")
     try:
-        return JobOptions.from_json(told)
+        return JobOptions.from_json(told).at(int(now * 10**9))
     except UsageError as refused:
         raise ApiError(400, "InvalidProperty", str(refused), "properties.wherry") from refused
 
@@ -224,7 +224,8 @@ def _write(
         "agent_name": None if workers.grouped else workers.name,
         "agent_key": None if workers.grouped else workers.key,
         "status": str(RunStatus.QUEUED), "scan_status": str(ScanStatus.NOT_STARTED), "trigger": "Manual",
-        "options": _options(job).to_json(), "source": source.place.to_json(), "target": target.place.to_json(),
+        "options": _options(job, caller.now).to_json(),
+        "source": source.place.to_json(), "target": target.place.to_json(),
         "source_name": source.endpoint.name, "target_name": target.endpoint.name,
         "source_id": source.endpoint.id, "target_id": target.endpoint.id,
         "job_properties": job.properties | job.state | {"latestJobRunName": run, "latestJobRunResourceId": resource_id},
