@@ -13,6 +13,7 @@
         ├── SourceFailed            reading a source item failed
         ├── Changed                 the source changed while it was read
         ├── Unsupported             the store can never hold this item
+        │   └── MetadataTooLarge    nor all that belongs to it
         ├── Unsafe                  a path that would leave the root, or a link in its place
         ├── Corrupt                 the store does not hold what was sent
         ├── Full                    no space is left
@@ -219,6 +220,12 @@ class Unsupported(StoreError):
     """The store can never hold this item."""
 
     code = "AZSM2021"
+
+
+class MetadataTooLarge(Unsupported):
+    """The store cannot hold all the metadata of this item."""
+
+    code = "AZSM2027"
 
 
 class Unsafe(StoreError):
