@@ -6,6 +6,8 @@ import pytest
 
 from tests.conformance.conftest import Case
 from wherry.model.entry import Kind
+from wherry.model.errors import NotFound
+from wherry.stores.port import ListsNames
 
 ORDER = [
     b"a", b"a-b", b"a.txt", b"a/x", b"A", b"\xc3\xa9", b"e\xcc\x81",
@@ -116,3 +118,45 @@ def test_many_entries_over_many_pages(case: Case) -> None:
     listed = [entry.name for entry in case.store.list(b"")]
 
     assert sorted(listed) == sorted(name.partition(b"/")[0] for name in names)
+
+
+@pytest.fixture
+def names_of(case: Case) -> ListsNames:
+    if not isinstance(case.store, ListsNames):
+        pytest.skip("it lists no names apart from entries")
+    return case.store
+
+
+def test_names_and_looks_tell_what_a_listing_tells(case: Case, names_of: ListsNames) -> None:
+    for path in (b"folder/b", b"folder/a", b"folder/in/x", b"folder/not\xffutf8", b"folder/.hidden"):
+        case.put(path, path)
+
+    found = list(names_of.names(b"folder"))
+
+    assert sorted(found) == [b".hidden", b"a", b"b", b"in", b"not\xffutf8"]
+    looked = names_of.look(b"folder", [*sorted(found), b"gone"])
+    assert looked == [*sorted(case.store.list(b"folder"), key=lambda entry: entry.name), None]
+    assert names_of.look(b"folder", []) == []
+
+
+def test_a_folder_without_names_or_none_at_all(case: Case, names_of: ListsNames) -> None:
+    assert list(names_of.names(b"")) == []
+    assert names_of.look(b"", [b"x", b"y"]) == [None, None]
+    case.put(b"file", b"")
+    for path in (b"nothing", b"file", b"no/thing"):
+        with pytest.raises(NotFound):
+            names_of.names(path)
+
+
+def test_a_folder_made_anew_is_looked_at_anew(case: Case, names_of: ListsNames) -> None:
+    case.put(b"folder/one", b"1")
+    assert list(names_of.names(b"folder")) == [b"one"]
+    other = case.open()
+    other.remove(b"folder/one", case.seen(b"folder/one"))
+    if (left := other.stat(b"folder")) is not None:
+        other.remove(b"folder", left)
+    case.put(b"folder/two", b"2")
+
+    assert list(names_of.names(b"folder")) == [b"two"]
+    (seen,) = names_of.look(b"folder", [b"two"])
+    assert seen == case.seen(b"folder/two")

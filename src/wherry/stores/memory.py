@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Literal
@@ -21,6 +21,7 @@ from wherry.model.plan import Holds
 from wherry.stores.port import Content, Fence, Root, Traits, no_fence
 
 DEVICE = 1
+Looked = list[Entry | None]
 
 
 @dataclass(eq=False)
@@ -137,6 +138,12 @@ class MemoryStore:
             raise NotFound(f"{names.escape(folder)}: no such folder")
         ordered = sorted(found) if self.traits.order == "bytes" else list(found)[::-1]
         return iter([found[name] for name in ordered])
+
+    def names(self, folder: bytes) -> Iterator[bytes]:
+        return (entry.name for entry in [*self.list(folder)][::-1])
+
+    def look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
+        return [self.stat(names.join(folder, name)) for name in found]
 
     def stat(self, path: bytes) -> Entry | None:
         with self._world.lock:

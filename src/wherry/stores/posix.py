@@ -1,9 +1,8 @@
 """A folder of this machine as source or target; the store behind `LocalMount`.
 
-All is done relative to a descriptor of the root (`posix_fd`), so no link in the tree leads out of it.  New
-files are written in place: until their last step they have no right but the owner's and a time that is not
-the source's, so the next run sees them as different.  Existing ones are replaced by a rename.  Called by the
-engine through the port.
+`posix_source` is its reading half.  New files are written in place: until their last step they have no right but
+the owner's and a time that is not the source's, so the next run sees them as different.  Existing ones are
+replaced by a rename.  Called by the engine through the port.
 """
 
 from __future__ import annotations
@@ -11,121 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
-from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsafe, Unsupported
-from wherry.model.plan import Holds
-from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence
+from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsupported
+from wherry.stores.port import Content
 from wherry.stores.posix_copy import SMALL, dress, fill
-from wherry.stores.posix_fd import FOLDER, Folders, Opener, may_chown, store_error, sync_file_system
-from wherry.stores.posix_reader import UNFINISHED, PosixReader, entry_of
-from wherry.stores.posix_root import identity, mounts_below, open_root, time_step
+from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
+from wherry.stores.posix_reader import UNFINISHED
+from wherry.stores.posix_root import mounts_below
+from wherry.stores.posix_source import LIST, PosixSource
 
-_STALE_SECONDS = 86_400
-# Change times are taken from the coarse clock; the fine one runs ahead of it by up to a tick.
-_COARSE_CLOCK = 5
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-_T = TypeVar("_T")
 
 
-class PosixStore:
-    """See the module.  `modern` False keeps from `openat2`, as on old kernels."""
-
-    def __init__(self, spec: StoreSpec, fence: Fence = no_fence, modern: bool = True) -> None:
-        self._spec = spec
-        self._fence = fence
-        self._modern = modern
-        self._target = spec.create
-        self._root = open_root(spec, fence, modern)
-        self._opener = Opener(self._root, modern)
-        self._folders = Folders(self._opener)
-        self._owner = may_chown()
-        longest = os.statvfs(self._root).f_namemax or 255
-        self.traits = Traits(
-            holds=Holds(
-                names.NameRules(part_length=longest), precision=time_step(self._root), owner=self._owner
-            ),
-            order="bytes",
-            durable=True,
-        )
-
-    # ------------------------------------------------------------ reading
-
-    def probe(self) -> Root:
-        # By its path again, not by the descriptor: another file system may be mounted over it by now.
-        now = open_root(self._spec, self._fence, self._modern)
-        try:
-            return Root(identity(now), time.clock_gettime_ns(_COARSE_CLOCK))
-        except OSError as error:
-            raise store_error(error, b"") from error
-        finally:
-            os.close(now)
-
-    def list(self, folder: bytes) -> Iterator[Entry]:
-        listing = self._listing(folder)
-        next(listing)
-        return listing
-
-    def _listing(self, folder: bytes) -> Iterator[Entry]:
-        """The entries, after one that only says that the folder could be read."""
-        try:
-            opened = self._without_access_time(lambda flags: self._opener.open(folder, flags), _LIST)
-        except OSError as error:
-            raise store_error(error, folder) from error
-        try:
-            found = sorted(map(os.fsencode, os.listdir(opened)))
-            yield Entry(b"", Kind.FOLDER)
-            for name in found:
-                try:
-                    status = os.stat(name, dir_fd=opened, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                entry = entry_of(name, status)
-                if not names.is_temporary(name):
-                    yield entry
-                elif not self._tidy(opened, name, status):
-                    yield entry._replace(kind=Kind.SPECIAL)
-        except OSError as error:
-            raise store_error(error, folder) from error
-        finally:
-            os.close(opened)
-
-    def stat(self, path: bytes) -> Entry | None:
-        try:
-            return entry_of(names.basename(path), self._status(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise store_error(error, path) from error
-
-    def open(self, path: bytes) -> PosixReader:
-        try:
-            # Looked at first: to open a pipe or a device may already change it.
-            if not stat.S_ISREG(self._status(path).st_mode):
-                raise Unsupported(f"{names.escape(path)}: it is not a plain file")
-            opened = self._without_access_time(
-                lambda flags: self._in_folder(path, lambda at, name: os.open(name, flags, dir_fd=at)), _READ
-            )
-        except OSError as error:
-            raise store_error(error, path) from error
-        return PosixReader(names.basename(path), opened)
-
-    def read_link(self, path: bytes) -> bytes:
-        try:
-            return self._in_folder(path, lambda at, name: os.readlink(name, dir_fd=at))
-        except OSError as error:
-            kind = Unsupported if error.errno == errno.EINVAL else None
-            raise (kind(f"{names.escape(path)}: not a link") if kind else store_error(error, path)) from error
+class PosixStore(PosixSource):
+    """See the module, and `PosixSource` for how it is made."""
 
     # ------------------------------------------------------------ writing files
 
@@ -329,42 +231,11 @@ class PosixStore:
             raise store_error(error, b"") from error
 
     def _sync_mount(self, path: bytes) -> None:
-        opened = self._opener.open(path, _LIST)
+        opened = self._opener.open(path, LIST)
         try:
             sync_file_system(opened)
         finally:
             os.close(opened)
-
-    def close(self) -> None:
-        self._folders.close()
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
-
-    # ------------------------------------------------------------ on the way
-
-    def _at(self, path: bytes) -> tuple[int, bytes]:
-        """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""
-        folder, _, name = path.rpartition(b"/")
-        if name in (b"", b".", b".."):
-            if path == b"":
-                return self._root, b"."
-            raise Unsafe(f"{names.escape(path)}: not a path below the root")
-        return self._folders.at(folder), name
-
-    def _in_folder(self, path: bytes, deed: Callable[[int, bytes], _T]) -> _T:
-        """Do it in the parent folder; once more if that was replaced since it was opened."""
-        at, name = self._at(path)
-        try:
-            return deed(at, name)
-        except FileNotFoundError:
-            if not self._folders.forget_if_gone(names.parent(path)):
-                raise
-        at, name = self._at(path)
-        return deed(at, name)
-
-    def _status(self, path: bytes) -> os.stat_result:
-        return self._in_folder(path, lambda at, name: os.stat(name, dir_fd=at, follow_symlinks=False))
 
     def _expect(self, path: bytes, expect: Entry | None) -> Entry | None:
         """What is there now, if it is what was expected to be there."""
@@ -374,22 +245,6 @@ class PosixStore:
                 raise Conflict(f"{names.escape(path)}: it is gone")
             _check_same(path, present, expect)
         return present
-
-    def _without_access_time(self, opens: Callable[[int], int], flags: int) -> int:
-        try:
-            return opens(flags | os.O_NOATIME)
-        except PermissionError:
-            # Only the owner may ask for that.
-            return opens(flags)
-
-    def _tidy(self, at: int, name: bytes, found: os.stat_result) -> bool:
-        """Remove what an agent left that died long ago; on a target only.  Whether it was that."""
-        if not self._target or found.st_ctime >= time.time() - _STALE_SECONDS:
-            return False
-        self._fence()
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=at)
-        return True
 
 
 def _check_same(path: bytes, present: Entry, expect: Entry) -> None:

@@ -129,7 +129,7 @@ def test_leftovers_are_told_as_such_and_go_from_a_target_when_they_are_old(
         name.write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
-        patch.setattr("wherry.stores.posix.time.time", lambda: now + 2 * 86_400)
+        patch.setattr("wherry.stores.posix_source.time.time", lambda: now + 2 * 86_400)
         patch.setattr(store, "_target", False)
         listed = {os.fsdecode(entry.name): entry.kind for entry in store.list(b"")}
         assert {name for name, kind in listed.items() if kind is Kind.SPECIAL} == {fresh.name, old.name}
@@ -172,7 +172,7 @@ def test_a_folder_that_holds_only_old_leftovers_can_be_removed(make: Make, tmp_p
 
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
-        patch.setattr("wherry.stores.posix.time.time", lambda: now + 2 * 86_400)
+        patch.setattr("wherry.stores.posix_source.time.time", lambda: now + 2 * 86_400)
         store.remove(b"folder", seen)
 
     assert os.listdir(tmp_path / "root") == []

@@ -1,0 +1,57 @@
+"""What lies in a folder: names as the system streams them, and what they stand for, many at a time.
+
+Both work on a descriptor of the folder.  This is the innermost loop of a run in which nothing has changed, so it
+calls nothing of ours for a plain file.  Called by `posix_source` only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from wherry.model import names
+from wherry.model.entry import Entry, Kind
+from wherry.stores.posix_fd import store_error
+
+Looked = list[Entry | None]
+"""What some names are now, in their order; None for what is gone."""
+
+_ENCODING = sys.getfilesystemencoding()
+_FORMAT = 0o170000
+_REGULAR = 0o100000
+_PREFIX = len(names.TEMPORARY)
+
+
+def stream(opened: int, folder: bytes) -> Iterator[bytes]:
+    """The names in the folder that `opened` is of, after an empty one; closes it at the end."""
+    try:
+        with os.scandir(opened) as found:
+            yield b""
+            for one in found:
+                yield one.name.encode(_ENCODING, "surrogateescape")
+    except OSError as error:
+        raise store_error(error, folder) from error
+    finally:
+        os.close(opened)
+
+
+def look(at: int, found: Sequence[bytes], odd: Callable[[bytes, os.stat_result], Entry | None]) -> Looked:
+    """What the names in the folder `at` are now; `odd` is asked about all but plain files that are nobody's draft."""
+    seen: Looked = []
+    add, status, make, file, draft = seen.append, os.stat, tuple.__new__, Kind.FILE, names.TEMPORARY
+    for name in found:
+        try:
+            now = status(name, dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            add(None)
+            continue
+        mode = now.st_mode
+        if mode & _FORMAT != _REGULAR or name[:_PREFIX] == draft:
+            add(odd(name, now))
+            continue
+        add(make(Entry, (
+            name, file, now.st_size, now.st_mtime_ns, now.st_ctime_ns, mode & 0o7777, now.st_uid, now.st_gid,
+            now.st_nlink, now.st_dev, now.st_ino, "", True, (), None,
+        )))  # fmt: skip
+    return seen

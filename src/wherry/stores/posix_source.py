@@ -1,0 +1,191 @@
+"""The reading half of a folder store: lists, looks and opens, and changes nothing but its own leftovers.
+
+All is done relative to a descriptor of the root (`posix_fd`), so no link in the tree leads out of it.  Folders in
+use are kept open; what was removed and made anew meanwhile is reached again.  `posix` adds the writing half.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from wherry.model import names
+from wherry.model.entry import Entry, Kind
+from wherry.model.errors import Unsafe, Unsupported
+from wherry.model.plan import Holds
+from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
+from wherry.stores.posix_fd import Folders, Opener, may_chown, store_error
+from wherry.stores.posix_listing import Looked, look, stream
+from wherry.stores.posix_reader import PosixReader, entry_of
+from wherry.stores.posix_root import identity, open_root, time_step
+
+_STALE_SECONDS = 86_400
+# Change times are taken from the coarse clock; the fine one runs ahead of it by up to a tick.
+_COARSE_CLOCK = 5
+# So many entries of a listing are in memory at once, besides its names.
+_LOOKED_AT = 1000
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_T = TypeVar("_T")
+
+
+class PosixSource:
+    """See the module.  `modern` False keeps from `openat2`, as on old kernels."""
+
+    def __init__(self, spec: StoreSpec, fence: Fence = no_fence, modern: bool = True) -> None:
+        self._spec = spec
+        self._fence = fence
+        self._modern = modern
+        self._target = spec.create
+        self._root = open_root(spec, fence, modern)
+        self._opener = Opener(self._root, modern)
+        self._folders = Folders(self._opener)
+        self._owner = may_chown()
+        longest = os.statvfs(self._root).f_namemax or 255
+        self.traits = Traits(
+            holds=Holds(
+                names.NameRules(part_length=longest), precision=time_step(self._root), owner=self._owner
+            ),
+            order="bytes",
+            durable=True,
+        )
+
+    def probe(self) -> Root:
+        # By its path again, not by the descriptor: another file system may be mounted over it by now.
+        now = open_root(self._spec, self._fence, self._modern)
+        try:
+            return Root(identity(now), time.clock_gettime_ns(_COARSE_CLOCK))
+        except OSError as error:
+            raise store_error(error, b"") from error
+        finally:
+            os.close(now)
+
+    # ------------------------------------------------------------ listings
+
+    def names(self, folder: bytes) -> Iterator[bytes]:
+        found = stream(self._listable(folder), folder)
+        next(found)
+        return found
+
+    def look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
+        try:
+            seen = self._look(self._folders.at(folder), found)
+            if None in seen and self._folders.forget_if_gone(folder):
+                seen = self._look(self._folders.at(folder), found)
+        except OSError as error:
+            raise store_error(error, folder) from error
+        return seen
+
+    def list(self, folder: bytes) -> Iterator[Entry]:
+        found = sorted(self.names(folder))
+        return self._listing(folder, found)
+
+    def _listing(self, folder: bytes, found: Sequence[bytes]) -> Iterator[Entry]:
+        for start in range(0, len(found), _LOOKED_AT):
+            for entry in self.look(folder, found[start : start + _LOOKED_AT]):
+                if entry is not None:
+                    yield entry
+
+    def _listable(self, folder: bytes) -> int:
+        """A descriptor to list a folder by."""
+        try:
+            try:
+                return self._opened(self._folders.at(folder), b".", LIST)
+            except FileNotFoundError:
+                if not self._folders.forget_if_gone(folder):
+                    raise
+                return self._opened(self._folders.at(folder), b".", LIST)
+        except OSError as error:
+            raise store_error(error, folder) from error
+
+    def _look(self, at: int, found: Sequence[bytes]) -> Looked:
+        def odd(name: bytes, now: os.stat_result) -> Entry | None:
+            entry = entry_of(name, now)
+            if not names.is_temporary(name):
+                return entry
+            return None if self._tidy(at, name, now) else entry._replace(kind=Kind.SPECIAL)
+
+        return look(at, found, odd)
+
+    def _tidy(self, at: int, name: bytes, found: os.stat_result) -> bool:
+        """Remove what an agent left that died long ago; on a target only.  Whether it was that."""
+        stale = found.st_ctime < time.time() - _STALE_SECONDS
+        if not self._target or not stale or stat.S_ISDIR(found.st_mode):
+            return False
+        self._fence()
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=at)
+        return True
+
+    # ------------------------------------------------------------ single items
+
+    def stat(self, path: bytes) -> Entry | None:
+        try:
+            return entry_of(names.basename(path), self._status(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def open(self, path: bytes) -> PosixReader:
+        try:
+            # Looked at first: to open a pipe or a device may already change it.
+            if not stat.S_ISREG(self._status(path).st_mode):
+                raise Unsupported(f"{names.escape(path)}: it is not a plain file")
+            opened = self._in_folder(path, lambda at, name: self._opened(at, name, READ))
+        except OSError as error:
+            raise store_error(error, path) from error
+        return PosixReader(names.basename(path), opened)
+
+    def read_link(self, path: bytes) -> bytes:
+        try:
+            return self._in_folder(path, lambda at, name: os.readlink(name, dir_fd=at))
+        except OSError as error:
+            kind = Unsupported if error.errno == errno.EINVAL else None
+            raise (kind(f"{names.escape(path)}: not a link") if kind else store_error(error, path)) from error
+
+    # ------------------------------------------------------------ on the way
+
+    def _at(self, path: bytes) -> tuple[int, bytes]:
+        """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""
+        folder, _, name = path.rpartition(b"/")
+        if name in (b"", b".", b".."):
+            if path == b"":
+                return self._root, b"."
+            raise Unsafe(f"{names.escape(path)}: not a path below the root")
+        return self._folders.at(folder), name
+
+    def _in_folder(self, path: bytes, deed: Callable[[int, bytes], _T]) -> _T:
+        """Do it in the parent folder; once more if that was replaced since it was opened."""
+        at, name = self._at(path)
+        try:
+            return deed(at, name)
+        except FileNotFoundError:
+            if not self._folders.forget_if_gone(names.parent(path)):
+                raise
+        at, name = self._at(path)
+        return deed(at, name)
+
+    def _status(self, path: bytes) -> os.stat_result:
+        return self._in_folder(path, lambda at, name: os.stat(name, dir_fd=at, follow_symlinks=False))
+
+    def _opened(self, at: int, name: bytes, flags: int) -> int:
+        """Opened without a new access time, where that is allowed."""
+        try:
+            return os.open(name, flags | os.O_NOATIME, dir_fd=at)
+        except PermissionError:
+            # Only the owner may ask for that.
+            return os.open(name, flags, dir_fd=at)
+
+    def close(self) -> None:
+        self._folders.close()
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
