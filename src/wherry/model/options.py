@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
-from wherry.model import quantities
+from wherry.model import patterns, quantities
 from wherry.model.errors import UsageError
 
 
@@ -223,9 +223,7 @@ def _read(name: str, value: Any) -> Any:  # noqa: PLR0911 - one for each kind of
     if takes is Takes.WORDS:
         return _preserve(value)
     if takes is Takes.PATTERNS:
-        if isinstance(value, (list, tuple)) and all(isinstance(one, str) and one for one in value):
-            return tuple(value)
-        raise ValueError("a list of patterns is expected")
+        return _patterns(value)
     if value is None:
         return None
     if takes is Takes.SIZE:
@@ -263,6 +261,13 @@ def _preserve(value: Any) -> tuple[Enum, ...]:
     return tuple(one for one in Preserve if one in kept)
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    told = _is((list, tuple), value, "a list of patterns is expected")
+    for one in told:
+        patterns.read(_is(str, one, "a list of patterns is expected"))
+    return tuple(told)
+
+
 def _moment(value: Any) -> int | str:
     text: str = _is(str, value, f"{quantities.A_MOMENT} is expected")
     if quantities.age(text) is not None:
@@ -290,10 +295,10 @@ def _before(now: int, moment: int | str | None) -> int | None:
     return moment if not isinstance(moment, str) else now - (passed or 0)
 
 
-def _crossed(low: int | str | None, high: int | str | None) -> bool:
+def _crossed(low: int | str | None, high: int | str | None, gap: int = 0) -> bool:
     if isinstance(low, str) and isinstance(high, str):
         low, high = _before(0, low), _before(0, high)
-    return isinstance(low, int) and isinstance(high, int) and low > high
+    return isinstance(low, int) and isinstance(high, int) and low + gap > high
 
 
 _CONTRADICTIONS: tuple[tuple[Callable[[JobOptions], bool], str], ...] = (
@@ -310,11 +315,15 @@ _CONTRADICTIONS: tuple[tuple[Callable[[JobOptions], bool], str], ...] = (
         "Verifying a sample takes a share of 1 to 100 percent, and nothing else takes one: sample=N%.",
     ),
     (
+        lambda o: bool(o.include) and all(one.startswith("!") for one in o.include),
+        "Only patterns with a ! include nothing: add what they are taken from, as '*'.",
+    ),
+    (
         lambda o: _crossed(o.min_size, o.max_size),
         "No file is as large as minSize and as small as maxSize: exchange or correct them.",
     ),
     (
-        lambda o: _crossed(o.newer_than, o.older_than),
+        lambda o: _crossed(o.newer_than, o.older_than, 1),
         "No file is newer than newerThan and older than olderThan: exchange or correct them.",
     ),
 )

@@ -22,7 +22,7 @@ from wherry.model.options import (
     word_of,
 )
 
-PATTERNS = st.lists(st.text(min_size=1), max_size=3).map(tuple)
+PATTERNS = st.lists(st.from_regex(r"[a-zäö*?. ]{1,6}", fullmatch=True), max_size=3).map(tuple)
 COUNT = st.none() | st.integers(0, 10**9)
 POSITIVE = st.none() | st.integers(1, 10**12)
 VERIFIED = st.sampled_from([one for one in Verify if one is not Verify.SAMPLE]).map(lambda one: (one, 0))
