@@ -92,6 +92,16 @@ class HasOwnAttributes(Protocol):
         """All that can be read."""
 
 
+class ReadsWhole(Protocol):
+    """A reader that knows the end of a file without a further read."""
+
+    def whole(self, version: Entry, check: bool) -> bytes | None:
+        """All bytes if they are as many as `version` has, and (`check`) it is that version after the last one.
+
+        None when that is not so or went wrong: then `read_at` and `entry` tell what it is.
+        """
+
+
 class Content:
     """The bytes of one version of a source file.
 
@@ -107,7 +117,18 @@ class Content:
 
     def attributes(self) -> Attributes:
         """The extended attributes of the open source, none where its store has none."""
-        return self.reader.attributes() if isinstance(self.reader, HasOwnAttributes) else ()
+        # Not by `isinstance`: of a protocol it takes longer than to read a small file.
+        own: Callable[[], Attributes] | None = getattr(self.reader, "attributes", None)
+        return own() if own is not None else ()
+
+    def whole(self) -> bytes | memoryview:
+        """All bytes, checked: `read` and `check` in one, and quickly where the reader `ReadsWhole`."""
+        quickly: Callable[[Entry, bool], bytes | None] | None = getattr(self.reader, "whole", None)
+        data: bytes | memoryview | None = quickly(self.entry, self._check) if quickly is not None else None
+        if data is None:
+            data = self.read(0, self.size)
+            self.check()
+        return data
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes from `offset`, less only at the end of the version."""
@@ -303,7 +324,8 @@ class StoreSpec:
     `refused`: folders that may then neither contain nor lie in it, besides those of the system itself;
     `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath the
     root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`: a SAS or
-    the secret of that key, kept out of every text form.
+    the secret of that key, kept out of every text form; `manifest`: a file of `wrap.manifest_file` on this machine,
+    only what it lists is there.
     """
 
     kind: str
@@ -317,3 +339,4 @@ class StoreSpec:
     follow: bool = False
     region: str = ""
     identity: str = ""
+    manifest: str = ""

@@ -16,18 +16,24 @@ from contextlib import suppress
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsupported
-from wherry.stores.port import Content
-from wherry.stores.posix_copy import SMALL, dress, fill
+from wherry.stores.port import Content, Fence, StoreSpec, no_fence
+from wherry.stores.posix_copy import SMALL, Birth, birth, dress, fill, write_at
 from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
 from wherry.stores.posix_reader import UNFINISHED
 from wherry.stores.posix_root import mounts_below
 from wherry.stores.posix_source import LIST, PosixSource
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KNOWN_BIRTHS = 64
 
 
 class PosixStore(PosixSource):
     """See the module, and `PosixSource` for how it is made."""
+
+    def __init__(self, spec: StoreSpec, fence: Fence = no_fence, modern: bool = True) -> None:
+        super().__init__(spec, fence, modern)
+        # By the beginning of the path; what a folder does to new files changes only by `describe`.
+        self._births: dict[bytes, Birth] = {}
 
     # ------------------------------------------------------------ writing files
 
@@ -41,13 +47,21 @@ class PosixStore(PosixSource):
             raise store_error(error, path) from error
 
     def _create(self, path: bytes, content: Content, like: Entry) -> None:
+        # A small file is read and checked before anything is made.
+        data = content.whole() if content.size <= SMALL else None
+        at, name = self._at(path)
         self._fence()
-        made = self._in_folder(path, lambda at, name: os.open(name, _NEW, 0o600, dir_fd=at))
+        try:
+            made = os.open(name, _NEW, 0o600, dir_fd=at)
+        except FileNotFoundError:
+            made = self._in_folder(path, lambda at, name: os.open(name, _NEW, 0o600, dir_fd=at))
         self._target = True
         inode = 0
         try:
             try:
-                self._fill(made, content, like)
+                folder = path[: -len(name)]
+                born = self._births.get(folder) or self._learn(folder, made)
+                self._fill(made, data, content, like, born)
             except BaseException:
                 inode = os.fstat(made).st_ino
                 raise
@@ -57,12 +71,22 @@ class PosixStore(PosixSource):
             self._take_back(path, inode)
             raise
 
-    def _fill(self, made: int, content: Content, like: Entry) -> None:
-        fill(made, content, self._fence)
-        content.check()
-        if content.size > SMALL:
+    def _learn(self, folder: bytes, made: int) -> Birth:
+        if len(self._births) >= _KNOWN_BIRTHS:
+            self._births.clear()
+        born = self._births[folder] = birth(made)
+        return born
+
+    def _fill(
+        self, made: int, data: bytes | memoryview | None, content: Content, like: Entry, born: Birth | None
+    ) -> None:
+        if data is None:
+            fill(made, content, self._fence)
+            content.check()
             self._fence()
-        dress(made, like, self._owner)
+        elif data:
+            write_at(made, data, 0)
+        dress(made, like, self._owner, born=born)
 
     def _take_back(self, path: bytes, inode: int) -> None:
         """Remove what could not be finished, unless a successor has put something else in its place."""
@@ -72,9 +96,10 @@ class PosixStore(PosixSource):
                 self._in_folder(path, lambda at, name: os.unlink(name, dir_fd=at))
 
     def _write_new(self, at: int, name: bytes, content: Content, like: Entry) -> None:
+        data = content.whole() if content.size <= SMALL else None
         made = os.open(name, _NEW, 0o600, dir_fd=at)
         try:
-            self._fill(made, content, like)
+            self._fill(made, data, content, like, None)
         finally:
             os.close(made)
 
@@ -100,6 +125,7 @@ class PosixStore(PosixSource):
     # ------------------------------------------------------------ folders, links, metadata
 
     def make_folder(self, path: bytes) -> None:
+        self._births.pop(path + b"/", None)
         self._fence()
         self._target = True
         try:
@@ -126,6 +152,7 @@ class PosixStore(PosixSource):
                 raise Conflict(f"{names.escape(path)}: something is there")
             self._fence()
             self._target = True
+            self._births.pop(path + b"/" if path else b"", None)
             if present.kind is Kind.LINK:
                 self._in_folder(path, lambda at, name: self._dress_link(at, name, like))
             elif present.kind is Kind.SPECIAL:

@@ -1,7 +1,7 @@
 """Bytes into an open file, and its metadata onto it.
 
-Small files pass through this process; of large ones the kernel copies the data and leaves holes where the
-source has some, as long as nobody has to see the bytes.  Called by `posix` with descriptors that it made.
+Of all but small files the kernel copies the data and leaves holes where the source has some, as long as nobody
+has to see the bytes.  Called by `posix` with descriptors that it made.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from wherry.model.entry import Entry
 from wherry.model.errors import Changed
 from wherry.stores.port import Content, Fence
 
-# Up to here a file is one read and one write.
-SMALL = 1 << 20
+# Up to here a file is one read and one write, from here on the kernel is quicker.
+SMALL = 128 << 10
 _PIECE = 4 << 20
 # How much the kernel copies between two looks at the lease.
 _STRIDE = 64 << 20
@@ -27,11 +28,7 @@ _WITHOUT_OWNER = 0o1777
 
 
 def fill(target: int, content: Content, fence: Fence) -> None:
-    """Write the whole content; exactly `content.size` bytes or an error."""
-    if content.size <= SMALL:
-        if content.size:
-            write_at(target, content.read(0, content.size), 0)
-        return
+    """Write the whole content of a large file; exactly `content.size` bytes or an error."""
     source = content.reader.fileno()
     end = 0
     for start, stop in _stretches(source, content.size):
@@ -84,18 +81,9 @@ def _copy(source: int | None, target: int, content: Content, offset: int, size: 
 
 
 # An I/O error comes again when we read and write ourselves, and then tells on which side it is.
-_NOT_BY_THE_KERNEL = frozenset(
-    {
-        errno.EIO,
-        errno.EXDEV,
-        errno.EINVAL,
-        errno.EOPNOTSUPP,
-        errno.ENOSYS,
-        errno.EPERM,
-        errno.EBADF,
-        errno.ETXTBSY,
-    }
-)
+_NOT_BY_THE_KERNEL = frozenset({
+    errno.EIO, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY
+})  # fmt: skip
 
 
 def write_at(target: int, data: bytes | memoryview, offset: int) -> None:
@@ -108,19 +96,36 @@ def write_at(target: int, data: bytes | memoryview, offset: int) -> None:
         done += more
 
 
-def dress(target: int | bytes, like: Entry, owner: bool, folder: bool = False) -> None:
+class Birth(NamedTuple):
+    """The owner that a new file gets by itself in some folder, and whether it inherits attributes there."""
+
+    uid: int
+    gid: int
+    inherits: bool
+
+
+def birth(made: int) -> Birth:
+    """What became of a file that was just made."""
+    found = os.fstat(made)
+    return Birth(found.st_uid, found.st_gid, inherits=False)
+
+
+def dress(
+    target: int | bytes, like: Entry, owner: bool, folder: bool = False, born: Birth | None = None
+) -> None:
     """Owner, mode and times of `like`, in this order: the owner takes rights away, all take times along.
 
-    `target` is a descriptor, or the path of one below `/proc/self/fd`.
+    `target` is a descriptor, or the path of one below `/proc/self/fd`; `born` tells that it is just made.
     """
-    mode = like.mode
+    mode, uid, gid, modified = like.mode, like.uid, like.gid, like.modified
     if mode is None:
         mode = _UNKNOWN_FOLDER_MODE if folder else _UNKNOWN_FILE_MODE
-    if owner and like.uid is not None and like.gid is not None:
-        os.chown(target, like.uid, like.gid)
+    if owner and uid is not None and gid is not None:
+        if born is None or born.uid != uid or born.gid != gid:
+            os.chown(target, uid, gid)
         os.chmod(target, mode & _PERMISSIONS)
     else:
         # Set-user-id of somebody else's file must not become set-user-id of ours.
         os.chmod(target, mode & _WITHOUT_OWNER)
-    if like.modified is not None:
-        os.utime(target, ns=(like.modified, like.modified))
+    if modified is not None:
+        os.utime(target, ns=(modified, modified))

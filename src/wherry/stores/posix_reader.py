@@ -30,14 +30,18 @@ def entry_of(name: bytes, found: os.stat_result) -> Entry:
 
 
 class PosixReader:
-    """An open file."""
+    """An open file.  Until its first byte is read, what was seen when it was opened is what it is."""
 
-    def __init__(self, name: bytes, descriptor: int) -> None:
+    __slots__ = ("_buffer", "_descriptor", "_name", "_seen")
+
+    def __init__(self, name: bytes, descriptor: int, seen: os.stat_result) -> None:
         self._name = name
         self._descriptor = descriptor
+        self._seen: os.stat_result | None = seen
         self._buffer = bytearray()
 
     def read_at(self, offset: int, size: int) -> bytes | memoryview:
+        self._seen = None
         try:
             if size < _REUSED_BUFFER:
                 return os.pread(self._descriptor, size, offset)
@@ -48,12 +52,36 @@ class PosixReader:
         except OSError as error:
             raise store_error(error, self._name) from error
 
+    def whole(self, version: Entry, check: bool) -> bytes | None:
+        self._seen = None
+        size = version.size
+        try:
+            # One byte more than there should be: of a plain file, less than was asked for is the end.
+            data = os.pread(self._descriptor, size + 1, 0)
+            if len(data) != size:
+                return None
+            if check:
+                now = os.fstat(self._descriptor)
+                if (
+                    now.st_ctime_ns != version.changed
+                    or now.st_mtime_ns != version.modified
+                    or now.st_size != size
+                    or now.st_ino != version.inode
+                    or now.st_dev != version.device
+                    or version.etag
+                ):
+                    return None
+        except OSError:
+            return None
+        return data
+
     def fileno(self) -> int:
+        self._seen = None
         return self._descriptor
 
     def entry(self) -> Entry:
         try:
-            return entry_of(self._name, os.fstat(self._descriptor))
+            return entry_of(self._name, self._seen or os.fstat(self._descriptor))
         except OSError as error:
             raise store_error(error, self._name) from error
 

@@ -31,6 +31,7 @@ _COARSE_CLOCK = 5
 _LOOKED_AT = 1000
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ_QUIETLY = READ | os.O_NOATIME
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _T = TypeVar("_T")
@@ -135,14 +136,27 @@ class PosixSource:
             raise store_error(error, path) from error
 
     def open(self, path: bytes) -> PosixReader:
+        # Not looked at first, for speed: the engine opens what a listing called a file, and if a pipe has come in its
+        # place meanwhile, `O_NONBLOCK` keeps us from waiting for its other end.
         try:
-            # Looked at first: to open a pipe or a device may already change it.
-            if not stat.S_ISREG(self._status(path).st_mode):
-                raise Unsupported(f"{names.escape(path)}: it is not a plain file")
-            opened = self._in_folder(path, lambda at, name: self._opened(at, name, READ))
+            at, name = self._at(path)
+            opened = os.open(name, _READ_QUIETLY, dir_fd=at)
+        except OSError:
+            name, opened = self._open_again(path)
+        found = os.fstat(opened)
+        if found.st_mode & 0o170000 != 0o100000:
+            os.close(opened)
+            raise Unsupported(f"{names.escape(path)}: it is not a plain file")
+        return PosixReader(name, opened, found)
+
+    def _open_again(self, path: bytes) -> tuple[bytes, int]:
+        """With the patience that `open` spares: for a file of somebody else's, in a folder that was replaced."""
+        try:
+            return names.basename(path), self._in_folder(path, lambda at, name: self._opened(at, name, READ))
         except OSError as error:
+            if error.errno == errno.ELOOP and (seen := self.stat(path)) and seen.kind is Kind.LINK:
+                raise Unsupported(f"{names.escape(path)}: it is a link") from None
             raise store_error(error, path) from error
-        return PosixReader(names.basename(path), opened)
 
     def read_link(self, path: bytes) -> bytes:
         try:

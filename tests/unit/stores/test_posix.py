@@ -19,15 +19,11 @@ from wherry.stores.port import Content
 # ---------------------------------------------------------------- what is no file
 
 
-def test_pipes_sockets_and_devices_are_never_opened(make: Make, tmp_path: Path) -> None:
+def test_pipes_sockets_and_devices_are_told_apart_and_refused_without_waiting(
+    make: Make, tmp_path: Path
+) -> None:
     store = make()
     os.mkfifo(tmp_path / "root/pipe")
-    heard: list[bool] = []
-
-    def write() -> None:
-        with (tmp_path / "root/pipe").open("wb"):
-            heard.append(True)
-
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.getcwd()
         os.chdir(tmp_path)
@@ -35,19 +31,28 @@ def test_pipes_sockets_and_devices_are_never_opened(make: Make, tmp_path: Path) 
             listener.bind("root/socket")
         finally:
             os.chdir(here)
-        writer = threading.Thread(target=write, daemon=True)
-        writer.start()
 
         kinds = {entry.name: entry.kind for entry in store.list(b"")}
+        before = os.listdir("/proc/self/fd")
         for name in (b"pipe", b"socket"):
             with pytest.raises(Unsupported):
                 store.open(name)
 
         assert kinds == {b"pipe": Kind.SPECIAL, b"socket": Kind.SPECIAL}
-        assert not heard
-    with (tmp_path / "root/pipe").open("rb"):
-        writer.join(10)
-    assert heard
+        assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_waits_in_a_pipe_is_not_taken(make: Make, tmp_path: Path) -> None:
+    store = make()
+    os.mkfifo(tmp_path / "root/pipe")
+    both = os.open(tmp_path / "root/pipe", os.O_RDWR | os.O_NONBLOCK)
+    os.write(both, b"for somebody else")
+
+    with pytest.raises(Unsupported):
+        store.open(b"pipe")
+
+    assert os.read(both, 100) == b"for somebody else"
+    os.close(both)
 
 
 def test_a_pipe_in_place_of_a_file_is_left_alone(make: Make, tmp_path: Path) -> None:
@@ -178,32 +183,66 @@ def test_a_folder_that_holds_only_old_leftovers_can_be_removed(make: Make, tmp_p
     assert os.listdir(tmp_path / "root") == []
 
 
-def test_new_files_are_nobody_elses_until_they_are_done(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [6, 1 << 20])
+def test_new_files_are_nobody_elses_until_they_are_done(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     store = make()
     modes = []
 
-    class Watching:
-        def __init__(self, inner: Content) -> None:
-            self.inner = inner.reader
+    def watched(target: int, data: bytes | memoryview, offset: int) -> None:
+        modes.append(stat.S_IMODE(os.stat(tmp_path / "root/new").st_mode))
+        os.pwrite(target, data, offset)
+        modes.append(stat.S_IMODE(os.stat(tmp_path / "root/new").st_mode))
 
-        def read_at(self, offset: int, size: int) -> bytes | memoryview:
-            modes.append(stat.S_IMODE(os.stat(tmp_path / "root/new").st_mode))
-            return self.inner.read_at(offset, size)
-
-        def fileno(self) -> None:
-            return None
-
-        def entry(self) -> Entry:
-            return self.inner.entry()
-
-        def close(self) -> None:
-            self.inner.close()
-
-    whole = given(make, b"secret")
-    store.put(b"new", Content(Watching(whole), whole.entry), whole.entry._replace(mode=0o666), None)
+    monkeypatch.setattr("wherry.stores.posix.write_at", watched)
+    monkeypatch.setattr("wherry.stores.posix_copy.write_at", watched)
+    monkeypatch.setattr("wherry.stores.posix_copy.os.copy_file_range", lambda *_: 0)
+    whole = given(make, b"s" * size)
+    store.put(b"new", whole, whole.entry._replace(mode=0o666), None)
 
     assert set(modes) == {0o600}
     assert stat.S_IMODE(os.stat(tmp_path / "root/new").st_mode) == 0o666
+    assert os.stat(tmp_path / "root/new").st_size == size
+
+
+@pytest.mark.parametrize("size", [6, 1 << 20])
+def test_a_file_that_is_written_to_after_it_was_opened_is_not_stored(
+    make: Make, tmp_path: Path, size: int
+) -> None:
+    store = make()
+    whole = given(make, b"s" * size)
+    with (tmp_path / "given/given").open("r+b") as file:
+        file.write(b"T")
+    os.utime(tmp_path / "given/given", ns=(1, whole.entry.modified or 0))
+
+    with pytest.raises(Changed):
+        store.put(b"new", whole, LIKE, None)
+
+    assert os.listdir(tmp_path / "root") == []
+
+
+@pytest.mark.root
+def test_the_owner_is_right_whatever_a_folder_gives_to_new_files(
+    make: Make, tmp_path: Path, source: Content
+) -> None:
+    store = make()
+    folder = Entry(b"", Kind.FOLDER, mode=0o755, uid=0, gid=0, modified=1)
+    store.make_folder(b"folder")
+    store.put(b"folder/plain", source, LIKE._replace(uid=0, gid=0), None)
+    store.describe(b"folder", folder._replace(mode=0o2755, gid=77), store.stat(b"folder"))
+
+    store.put(b"folder/in a folder of a group", source, LIKE._replace(uid=0, gid=0), None)
+    store.put(b"folder/of somebody", source, LIKE._replace(uid=5, gid=77), None)
+    store.put(b"folder/of the group", source, LIKE._replace(uid=0, gid=77), None)
+
+    owners = {one.name: (one.uid, one.gid) for one in store.list(b"folder")}
+    assert owners == {
+        b"plain": (0, 0),
+        b"in a folder of a group": (0, 0),
+        b"of somebody": (5, 77),
+        b"of the group": (0, 77),
+    }
 
 
 def test_holes_stay_holes(make: Make, tmp_path: Path) -> None:
