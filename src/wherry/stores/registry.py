@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wherry.model.errors import UsageError
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Fence, Store, StoreSpec, no_fence
 from wherry.stores.posix import PosixStore
+from wherry.stores.wrap.manifest import ManifestStore
 
 
 def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     """The store, opened at its root.  Raises `UsageError` for what is unknown, else what `probe` raises."""
+    if spec.manifest:
+        return ManifestStore(open_store(replace(spec, manifest=""), fence), spec.manifest)
     if spec.kind == "posix":
         return PosixStore(spec, fence)
     if spec.kind == "blob":
