@@ -50,12 +50,17 @@ class FaultyWire:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+
+    def hang_up(self) -> None:
+        """Close the connections that are open now, as a server does with those that were idle for long."""
         with self._lock:
             for one in self._open:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+            self._open.clear()
 
     def count(self, pattern: str) -> int:
         """How many requests came whose first line matches."""

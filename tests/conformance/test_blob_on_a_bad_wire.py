@@ -13,7 +13,9 @@ from tests.faulty_wire import FaultyWire, Trouble, faulty_wire
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Conflict, Corrupt, Denied, NotFound, StoreError, Unavailable
 from wherry.stores.blob.store import BlobStore
-from wherry.stores.port import StoreSpec, part_ids
+from wherry.stores.http import connection
+from wherry.stores.http.patience import Patience
+from wherry.stores.port import Store, StoreSpec, part_ids
 
 Bad = tuple[Case, FaultyWire]
 FILE = r"^PUT \S*/file\?"
@@ -22,6 +24,12 @@ FILE = r"^PUT \S*/file\?"
 def reply(status: str, *headers: str) -> bytes:
     lines = "".join(f"{header}\r\n" for header in headers)
     return f"HTTP/1.1 {status}\r\n{lines}Content-Length: 0\r\n\r\n".encode()
+
+
+def asked(store: Store) -> None:
+    """It has asked which checksums are checked, before there is trouble."""
+    assert isinstance(store, BlobStore)
+    store._requests._probe(b"probe")
 
 
 @pytest.fixture
@@ -35,6 +43,7 @@ def bad(azurite: Azurite, spec: StoreSpec) -> Iterator[Bad]:
     with faulty_wire((host, int(port))) as wire:
         detour = replace(spec, location=spec.location.replace(azurite.host, f"127.0.0.1:{wire.port}"))
         case = Case(lambda fence: BlobStore(detour, fence, QUICK, part=PART))
+        asked(case.store)
         yield case, wire
         for store in case.opened:
             store.close()
@@ -58,6 +67,7 @@ def test_a_put_whose_answer_was_lost_and_that_somebody_overwrote_is_a_conflict(b
     case, wire = bad
     other = case.content(b"other", modified=5)
     straight = case.open()
+    asked(straight)
     wire.troubles.append(Trouble(FILE, "lose request"))
     wire.troubles.append(Trouble(r"^HEAD \S*/file\?", "lose request"))
     straight.put(b"file", other, other.entry, None)
@@ -144,6 +154,53 @@ def test_what_never_arrives_whole_is_not_stored(bad: Bad) -> None:
         case.put(b"file", b"whole")
 
     assert case.tree() == {}
+
+
+def test_a_checksum_that_the_service_checks_is_found_out_once_and_before_the_first_put(bad: Bad) -> None:
+    case, wire = bad
+    fresh = case.open()
+    content = case.content(b"data")
+
+    for name in (b"one", b"two"):
+        fresh.put(name, content, content.entry, None)
+
+    assert wire.count(r"comp=block&") == 2  # that of `case`, and this one's
+    assert case.tree() == {b"one": Kind.FILE, b"two": Kind.FILE}
+    assert isinstance(fresh, BlobStore)
+    assert fresh._requests._crc
+
+
+def test_without_checked_crc64_it_is_md5_for_good(bad: Bad) -> None:
+    case, wire = bad
+    wire.troubles.append(Trouble(r"comp=block&", "reply", reply=reply("201 Created")))
+    wire.troubles.append(Trouble(r"^PUT \S*/(file|large)\?", "damage request", skip=1))
+    fresh = case.open()
+    content, large = case.content(b"data"), case.content(b"data" * 10)
+
+    fresh.put(b"file", content, content.entry, None)
+    fresh.put(b"large", large, large.entry, None)
+
+    assert isinstance(fresh, BlobStore)
+    assert fresh._requests._crc is False
+    assert case.data(b"file") == b"data"
+    assert case.data(b"large") == b"data" * 10
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_no_trouble(
+    bad: Bad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, wire = bad
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 1000.0)
+    case.put(b"first", b"x")
+    assert isinstance(case.store, BlobStore)
+    case.store._requests._patience = Patience(attempts=1)
+    wire.hang_up()
+
+    case.put(b"second", b"y")
+    wire.hang_up()
+    assert case.data(b"second") == b"y"
+
+    assert wire.count(r"^PUT \S*/second\?") == 1
 
 
 def test_a_busy_service_is_asked_again_when_it_says(bad: Bad) -> None:

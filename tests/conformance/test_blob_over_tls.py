@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,6 +47,28 @@ def test_files_of_all_sizes_arrive(secure: StoreSpec) -> None:
         assert case.data(b"file-%d" % size) == data
     for store in case.opened:
         store.close()
+
+
+def test_a_connection_made_anew_is_spared_the_long_handshake(secure: StoreSpec) -> None:
+    store = BlobStore(secure, patience=QUICK)
+    store.probe()
+    first = store._wire._local.connection
+    store._wire._drop(first)
+
+    store.probe()
+
+    assert not first.tls.session_reused
+    assert store._wire._local.connection.tls.session_reused
+    store.close()
+
+
+def test_a_connection_that_broke_is_made_anew(secure: StoreSpec) -> None:
+    store = BlobStore(secure, patience=QUICK)
+    store.probe()
+    store._wire._local.connection.socket.shutdown(socket.SHUT_RDWR)
+
+    store.probe()
+    store.close()
 
 
 def test_a_server_of_another_authority_is_denied_and_gets_no_credential(

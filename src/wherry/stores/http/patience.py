@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wherry.model.errors import Corrupt, Unavailable
-from wherry.stores.http.wire import Answer, Lost, Unreached
+from wherry.stores.http.wire import Answer, HungUp, Lost, Unreached
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 # What a request gets that was carried out before and is sent again.
@@ -22,6 +22,8 @@ _TOO_LATE = frozenset({404, 409, 412})
 _DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
 _LONGEST_RETRY_AFTER = 60.0
 _DAMAGED_ATTEMPTS = 3
+# Kept connections that servers close are renewed at once and are no attempts, within reason.
+_HUNG_UP = 4
 
 _T = TypeVar("_T")
 
@@ -46,7 +48,8 @@ class Patience:
         """
         started = time.monotonic()
         doubtful = False
-        for attempt in range(self.attempts):
+        attempt = hung_up = 0
+        while True:
             asked_for = 0.0
             try:
                 answer = send()
@@ -59,19 +62,42 @@ class Patience:
                 doubtful = doubtful or answer.status >= 500
                 if _is_damaged(answer) and attempt >= _DAMAGED_ATTEMPTS - 1:
                     raise Corrupt("the service received other bytes than were sent")
-            except Unreached as error:
+                free = False
+            except (Lost, Unreached) as error:
                 reason = str(error)
-            except Lost as error:
-                reason = str(error)
-                doubtful = True
+                doubtful = doubtful or isinstance(error, Lost)
+                free = isinstance(error, HungUp) and hung_up < _HUNG_UP
             if doubtful and settle and (found := settle()) is not None:
                 return found
-            wait = max(asked_for, self.draw() * min(self.longest_wait, self.first_wait * 2**attempt))
-            last = attempt == self.attempts - 1 or time.monotonic() - started + wait > self.seconds
-            if last:
-                break
-            self.sleep(wait)
-        raise Unavailable(f"{reason.strip()}, after {attempt + 1} attempts", asked_for or None)
+            if free:
+                hung_up += 1
+                continue
+            attempt += 1
+            if not self._pauses(attempt, started, asked_for):
+                raise Unavailable(f"{reason.strip()}, after {attempt} attempts", asked_for or None)
+
+    def _pauses(self, attempt: int, started: float, asked_for: float) -> bool:
+        """Wait before the next attempt; False when there is to be none."""
+        wait = max(asked_for, self.draw() * min(self.longest_wait, self.first_wait * 2 ** (attempt - 1)))
+        if attempt >= self.attempts or time.monotonic() - started + wait > self.seconds:
+            return False
+        self.sleep(wait)
+        return True
+
+
+def after(first: Answer | Exception, send: Callable[[], Answer]) -> Callable[[], Answer]:
+    """A `send` for `persist` whose first attempt was made already, with this outcome."""
+    outcomes = [first]
+
+    def outcome() -> Answer:
+        if not outcomes:
+            return send()
+        known = outcomes.pop()
+        if isinstance(known, Exception):
+            raise known
+        return known
+
+    return outcome
 
 
 def _is_damaged(answer: Answer) -> bool:

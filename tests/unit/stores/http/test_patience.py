@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wherry.model.errors import Corrupt, Unavailable
-from wherry.stores.http.patience import Patience
-from wherry.stores.http.wire import Answer, Lost, Unreached
+from wherry.stores.http.patience import Patience, after
+from wherry.stores.http.wire import Answer, HungUp, Lost, Unreached
 
 
 def patience(waits: list[float], attempts: int = 4) -> Patience:
@@ -96,3 +96,51 @@ def test_bytes_that_never_arrive_whole_are_given_up_early() -> None:
         patience([], attempts=50).persist(send)  # type: ignore[arg-type]
 
     assert len(calls) == 3
+
+
+def test_a_connection_that_was_closed_meanwhile_costs_no_attempt_and_no_wait() -> None:
+    waits: list[float] = []
+    calls, send = answers(HungUp("x"), HungUp("x"), answer(201))
+
+    outcome = patience(waits, attempts=1).persist(send)  # type: ignore[arg-type]
+
+    assert outcome.status == 201
+    assert waits == []
+    assert len(calls) == 3
+
+
+def test_a_server_that_only_hangs_up_is_given_up() -> None:
+    waits: list[float] = []
+    calls, send = answers(HungUp("x"))
+
+    with pytest.raises(Unavailable):
+        patience(waits, attempts=2).persist(send)  # type: ignore[arg-type]
+
+    assert len(waits) == 1
+    assert len(calls) < 10
+
+
+def test_what_was_lost_on_a_closed_connection_is_looked_for_all_the_same() -> None:
+    calls, send = answers(HungUp("x"), answer(201))
+
+    assert patience([]).persist(send, lambda: "done") == "done"  # type: ignore[arg-type]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("first", [Lost("x"), answer(503)])
+def test_an_attempt_that_was_made_already_counts(first: Answer | Exception) -> None:
+    waits: list[float] = []
+    calls, send = answers(answer(503))
+
+    with pytest.raises(Unavailable):
+        patience(waits, attempts=3).persist(after(first, send))  # type: ignore[arg-type]
+
+    assert len(calls) == 2
+    assert len(waits) == 2
+
+
+def test_an_answer_that_came_already_is_taken() -> None:
+    calls, send = answers(answer(201))
+
+    assert patience([]).persist(after(answer(404), send)).status == 404  # type: ignore[arg-type]
+    assert calls == []

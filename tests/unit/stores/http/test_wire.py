@@ -11,8 +11,8 @@ import pytest
 
 from tests.faulty_wire import read_message
 from wherry.model.errors import UsageError
-from wherry.stores.http import wire as wire_module
-from wherry.stores.http.wire import Address, Lost, Unreached, Wire
+from wherry.stores.http import connection
+from wherry.stores.http.wire import Address, HungUp, Lost, Unreached, Wire
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -142,7 +142,7 @@ def test_a_connection_is_kept_and_each_thread_has_its_own() -> None:
 
 
 def test_a_connection_that_the_server_closed_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_module, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.0)
     with server(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as (wire, connections):
         wire.exchange(HEAD)
         kept = wire._local.connection.socket
@@ -151,6 +151,81 @@ def test_a_connection_that_the_server_closed_is_not_used_again(monkeypatch: pyte
         wire.exchange(HEAD)
 
     assert connections == [0, 1]
+
+
+def test_a_kept_connection_that_ends_in_silence_is_told_apart() -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def answer(client: socket.socket, number: int) -> None:
+        read_message(client)
+        client.sendall(ok)
+        read_message(client)
+        if number == 1:
+            client.sendall(ok[:20])
+
+    with server(answer) as (wire, seen):
+        wire.exchange(HEAD)
+        with pytest.raises(HungUp):
+            wire.exchange(HEAD)
+        wire.exchange(HEAD)
+        with pytest.raises(Lost) as lost:
+            wire.exchange(HEAD)
+
+    assert seen == [0, 1]
+    assert not isinstance(lost.value, HungUp)
+
+
+def test_a_new_connection_that_ends_in_silence_is_trouble() -> None:
+    with server(says(b"")) as (wire, _), pytest.raises(Lost) as lost:
+        wire.exchange(HEAD)
+
+    assert not isinstance(lost.value, HungUp)
+
+
+def test_a_server_that_takes_its_time_is_not_one_that_hung_up() -> None:
+    silent = threading.Event()
+
+    def answer(client: socket.socket, number: int) -> None:
+        read_message(client)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        silent.wait(10)
+
+    with server(answer) as (wire, _):
+        wire.exchange(HEAD)
+        wire._local.connection.limit(0.05)
+        with pytest.raises(Lost, match="no answer in time") as lost:
+            wire.exchange(HEAD)
+        silent.set()
+
+    assert not isinstance(lost.value, HungUp)
+
+
+def test_a_body_of_any_size_and_kind_arrives() -> None:
+    got: list[bytes] = []
+
+    def answer(client: socket.socket, number: int) -> None:
+        while message := read_message(client):
+            got.append(message.partition(b"\r\n\r\n")[2])
+            client.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    sizes = [0, 1, 65_536, 65_537, 5_000_000]
+    with server(answer) as (wire, _):
+        for size in sizes:
+            body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+            head = b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size
+            for kind in (body, memoryview(bytearray(body))):
+                assert wire.exchange(head, kind).status == 201
+                assert got.pop() == body
+
+
+def test_headers_are_known_by_any_spelling() -> None:
+    answered = b"HTTP/1.1 200 OK\r\nETAG:  a b \r\ncontent-LENGTH: 0\r\nX-Empty:\r\n\r\n"
+    with server(says(answered)) as (wire, _):
+        headers = wire.exchange(HEAD).headers
+
+    assert dict(headers) == {"etag": "a b", "content-length": "0", "x-empty": ""}
+    assert "etag" in headers
+    assert headers.get("other", "none") == "none"
 
 
 def test_words_out_of_turn_end_the_connection() -> None:
