@@ -1,25 +1,35 @@
-"""Opens the store that a spec describes.  Called by the engine in every process that needs one."""
+"""Opens the store that a spec describes.  Called by the engine in every process that needs one.
+
+An adapter is imported when the first store of its kind is opened: a copy between folders need not load what speaks
+HTTP.
+"""
+
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from wherry.model.errors import UsageError
-from wherry.stores.blob.store import BlobStore
-from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Fence, Store, StoreSpec, no_fence
-from wherry.stores.posix import PosixStore
-from wherry.stores.wrap.manifest import ManifestStore
 
 
 def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     """The store, opened at its root.  Raises `UsageError` for what is unknown, else what `probe` raises."""
     if spec.manifest:
+        from wherry.stores.wrap.manifest import ManifestStore
+
         return ManifestStore(open_store(replace(spec, manifest=""), fence), spec.manifest)
     if spec.kind == "posix":
+        from wherry.stores.posix import PosixStore
+
         return PosixStore(spec, fence)
     if spec.kind == "blob":
+        from wherry.stores.blob.store import BlobStore
+
         return BlobStore(spec, fence)
     if spec.kind == "memory":
+        from wherry.stores.memory import MemoryStore
+
         return MemoryStore(spec.location, fence=fence)
     raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory and posix.")
