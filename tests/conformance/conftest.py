@@ -14,7 +14,7 @@ import pytest
 from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.http.patience import Patience
 from wherry.stores.memory import MemoryStore
@@ -46,11 +46,16 @@ class Case:
         return made
 
     def content(
-        self, data: bytes, *, mode: int = 0o640, modified: int = 1_600_000_000_123_456_789
+        self,
+        data: bytes,
+        *,
+        mode: int = 0o640,
+        modified: int = 1_600_000_000_123_456_789,
+        attributes: Attributes = (),
     ) -> Content:
         """A source file with these bytes, opened."""
         path = b"source-%d" % next(self.serial)
-        self.source.seed(path, data, mode=mode, modified=modified)
+        self.source.seed(path, data, mode=mode, modified=modified, attributes=attributes)
         reader = self.source.open(path)
         return Content(reader, reader.entry())
 

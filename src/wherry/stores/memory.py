@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Literal
 
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Conflict, NotFound, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.port import Content, Fence, Root, Traits, no_fence
@@ -31,6 +31,7 @@ class Node:
     entry: Entry
     data: bytes = b""
     names: int = 1
+    attributes: Attributes = ()
 
 
 def _root() -> dict[bytes, Node]:
@@ -79,6 +80,9 @@ class MemoryReader:
     def entry(self) -> Entry:
         return self._store.entry_of(self._path, self._node)
 
+    def attributes(self) -> Attributes:
+        return self._node.attributes
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -101,7 +105,7 @@ class MemoryStore:
         self._world = world(location) if location else World()
         self._fence = fence
         self.traits = Traits(
-            holds=holds or Holds(names.NameRules()),
+            holds=holds or Holds(names.NameRules(), attributes=True),
             order=order,
             folders=folders,
             put_limit=put_limit,
@@ -157,6 +161,13 @@ class MemoryStore:
     def open(self, path: bytes) -> MemoryReader:
         return MemoryReader(self, path, self._file(path))
 
+    def attributes(self, path: bytes) -> Attributes:
+        with self._world.lock:
+            node = self._world.nodes.get(path)
+            if node is None:
+                raise NotFound(f"{names.escape(path)}: no such item")
+            return node.attributes
+
     def read_link(self, path: bytes) -> bytes:
         with self._world.lock:
             return self._existing(path, Kind.LINK).data
@@ -169,7 +180,7 @@ class MemoryStore:
         data = bytes(content.read(0, content.size))
         content.check()
         self._fence()
-        self._place(path, Kind.FILE, data, like, expect)
+        self._place(path, Kind.FILE, data, like, expect, content.attributes())
 
     def remove(self, path: bytes, expect: Entry) -> None:
         with self._world.lock:
@@ -182,18 +193,22 @@ class MemoryStore:
             self._fence()
             self._drop(path)
 
-    def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
+    def describe(
+        self, path: bytes, like: Entry, expect: Entry | None, attributes: Attributes | None = None
+    ) -> None:
         with self._world.lock:
             self._expect(path, expect)
             node = self._world.nodes.get(path)
             if node is None and self.traits.folders == "markers" and like.kind is Kind.FOLDER:
                 self._fence()
-                self._place(path, Kind.FOLDER, b"", like, None)
+                self._place(path, Kind.FOLDER, b"", like, None, attributes or ())
                 return
             if node is None:
                 raise NotFound(f"{names.escape(path)}: no such item")
             self._fence()
             node.entry = self._dressed(node.entry, like)
+            if attributes is not None:
+                node.attributes = self._held(attributes)
 
     def make_folder(self, path: bytes) -> None:
         with self._world.lock:
@@ -229,7 +244,14 @@ class MemoryStore:
         with self._world.lock:
             self._world.parts.setdefault(path, {})[part] = bytes(data)
 
-    def publish(self, path: bytes, parts: Iterable[str], like: Entry, expect: Entry | None) -> None:
+    def publish(
+        self,
+        path: bytes,
+        parts: Iterable[str],
+        like: Entry,
+        expect: Entry | None,
+        attributes: Attributes = (),
+    ) -> None:
         with self._world.lock:
             held = self._world.parts.get(path, {})
             wanted = list(parts)
@@ -237,7 +259,7 @@ class MemoryStore:
             if missing:
                 raise NotFound(f"{names.escape(path)}: part {missing[0]} is not there")
             self._fence()
-            self._place(path, Kind.FILE, b"".join(held[part] for part in wanted), like, expect)
+            self._place(path, Kind.FILE, b"".join(held[part] for part in wanted), like, expect, attributes)
             self._world.parts.pop(path, None)
 
     def close(self) -> None:
@@ -246,7 +268,14 @@ class MemoryStore:
     # ------------------------------------------------------------ for the tests that set a world up
 
     def seed(
-        self, path: bytes, data: bytes = b"", kind: Kind = Kind.FILE, *, mode: int = 0o644, modified: int = 0
+        self,
+        path: bytes,
+        data: bytes = b"",
+        kind: Kind = Kind.FILE,
+        *,
+        mode: int = 0o644,
+        modified: int = 0,
+        attributes: Attributes = (),
     ) -> Entry:
         """Put an item (a link's text is its data) as somebody else would, with the folders above it."""
         with self._world.lock:
@@ -255,7 +284,7 @@ class MemoryStore:
                 self.seed(above, kind=Kind.FOLDER, mode=0o755)
             like = Entry(b"", kind, modified=modified or self._world.now(), mode=mode, uid=0, gid=0)
             present = self._world.nodes.get(path)
-            self._place(path, kind, data, like, self.entry_of(path, present) if present else None)
+            self._place(path, kind, data, like, self.entry_of(path, present) if present else None, attributes)
             return self.entry_of(path, self._world.nodes[path])
 
     def paths(self) -> dict[bytes, bytes]:
@@ -265,7 +294,15 @@ class MemoryStore:
 
     # ------------------------------------------------------------ nodes; the lock is held
 
-    def _place(self, path: bytes, kind: Kind, data: bytes, like: Entry, expect: Entry | None) -> None:
+    def _place(
+        self,
+        path: bytes,
+        kind: Kind,
+        data: bytes,
+        like: Entry,
+        expect: Entry | None,
+        attributes: Attributes = (),
+    ) -> None:
         with self._world.lock:
             if problem := self.traits.holds.names.problem(path):
                 raise Unsupported(f"{names.escape(path)}: the name cannot be held ({problem})")
@@ -276,7 +313,12 @@ class MemoryStore:
                 b"", kind, len(data) if kind is Kind.FILE else 0,
                 device=DEVICE, inode=next(self._world.serial), sealed=like.sealed,
             )  # fmt: skip
-            self._world.nodes[path] = Node(self._dressed(fresh, like), data)
+            self._world.nodes[path] = Node(
+                self._dressed(fresh, like), data, attributes=self._held(attributes)
+            )
+
+    def _held(self, attributes: Attributes) -> Attributes:
+        return attributes if self.traits.holds.attributes else ()
 
     def _dressed(self, entry: Entry, like: Entry) -> Entry:
         now = self._world.now()

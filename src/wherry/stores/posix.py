@@ -14,10 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsupported
 from wherry.stores.port import Content, Fence, StoreSpec, no_fence
-from wherry.stores.posix_copy import SMALL, Birth, birth, dress, fill, write_at
+from wherry.stores.posix_copy import Birth, birth, dress, dress_new, fill, is_small, write_at
 from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
 from wherry.stores.posix_reader import UNFINISHED
 from wherry.stores.posix_root import mounts_below
@@ -32,23 +32,40 @@ class PosixStore(PosixSource):
 
     def __init__(self, spec: StoreSpec, fence: Fence = no_fence, modern: bool = True) -> None:
         super().__init__(spec, fence, modern)
-        # By the beginning of the path; what a folder does to new files changes only by `describe`.
+        # By folder; what a folder does to new files changes only by `describe`.
         self._births: dict[bytes, Birth] = {}
 
     # ------------------------------------------------------------ writing files
 
     def put(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
         try:
+            # Before the last look at the source, which a change of them would not pass.
+            attributes = content.attributes() if self._attributes else ()
+            # A small file is read and checked before anything is made.
+            data = content.whole() if is_small(content) else None
             if expect is None:
-                self._create(path, content, like)
-            else:
-                self._replace(path, expect, lambda at, name: self._write_new(at, name, content, like))
+                self._create(path, content, data, like, attributes)
+                return
+
+            def write(at: int, name: bytes) -> None:
+                made = os.open(name, _NEW, 0o600, dir_fd=at)
+                try:
+                    self._write(made, names.parent(path), content, data, like, attributes)
+                finally:
+                    os.close(made)
+
+            self._replace(path, expect, write)
         except OSError as error:
             raise store_error(error, path) from error
 
-    def _create(self, path: bytes, content: Content, like: Entry) -> None:
-        # A small file is read and checked before anything is made.
-        data = content.whole() if content.size <= SMALL else None
+    def _create(
+        self,
+        path: bytes,
+        content: Content,
+        data: bytes | memoryview | None,
+        like: Entry,
+        attributes: Attributes,
+    ) -> None:
         at, name = self._at(path)
         self._fence()
         try:
@@ -59,9 +76,7 @@ class PosixStore(PosixSource):
         inode = 0
         try:
             try:
-                folder = path[: -len(name)]
-                born = self._births.get(folder) or self._learn(folder, made)
-                self._fill(made, data, content, like, born)
+                self._write(made, path[: -len(name) - 1], content, data, like, attributes)
             except BaseException:
                 inode = os.fstat(made).st_ino
                 raise
@@ -71,22 +86,29 @@ class PosixStore(PosixSource):
             self._take_back(path, inode)
             raise
 
-    def _learn(self, folder: bytes, made: int) -> Birth:
-        if len(self._births) >= _KNOWN_BIRTHS:
-            self._births.clear()
-        born = self._births[folder] = birth(made)
-        return born
-
-    def _fill(
-        self, made: int, data: bytes | memoryview | None, content: Content, like: Entry, born: Birth | None
+    def _write(
+        self,
+        made: int,
+        folder: bytes,
+        content: Content,
+        data: bytes | memoryview | None,
+        like: Entry,
+        attributes: Attributes,
     ) -> None:
+        born = self._births.get(folder) or self._learn(folder, made)
         if data is None:
             fill(made, content, self._fence)
             content.check()
             self._fence()
         elif data:
             write_at(made, data, 0)
-        dress(made, like, self._owner, born=born)
+        dress_new(made, like, self._owner, born, attributes)
+
+    def _learn(self, folder: bytes, made: int) -> Birth:
+        if len(self._births) >= _KNOWN_BIRTHS:
+            self._births.clear()
+        born = self._births[folder] = birth(made)
+        return born
 
     def _take_back(self, path: bytes, inode: int) -> None:
         """Remove what could not be finished, unless a successor has put something else in its place."""
@@ -94,14 +116,6 @@ class PosixStore(PosixSource):
             self._fence()
             if not inode or self._status(path).st_ino == inode:
                 self._in_folder(path, lambda at, name: os.unlink(name, dir_fd=at))
-
-    def _write_new(self, at: int, name: bytes, content: Content, like: Entry) -> None:
-        data = content.whole() if content.size <= SMALL else None
-        made = os.open(name, _NEW, 0o600, dir_fd=at)
-        try:
-            self._fill(made, data, content, like, None)
-        finally:
-            os.close(made)
 
     def _replace(self, path: bytes, expect: Entry, write: Callable[[int, bytes], None]) -> None:
         """Write under a temporary name, look again at what is there, rename."""
@@ -125,7 +139,7 @@ class PosixStore(PosixSource):
     # ------------------------------------------------------------ folders, links, metadata
 
     def make_folder(self, path: bytes) -> None:
-        self._births.pop(path + b"/", None)
+        self._births.pop(path, None)
         self._fence()
         self._target = True
         try:
@@ -143,7 +157,9 @@ class PosixStore(PosixSource):
         """Whether the very name is there: a file system may find `DIR` by the name `dir`."""
         return any(entry.name == names.basename(path) for entry in self.list(names.parent(path)))
 
-    def describe(self, path: bytes, like: Entry, expect: Entry | None) -> None:
+    def describe(
+        self, path: bytes, like: Entry, expect: Entry | None, attributes: Attributes | None = None
+    ) -> None:
         try:
             present = self._expect(path, expect)
             if present is None:
@@ -152,21 +168,27 @@ class PosixStore(PosixSource):
                 raise Conflict(f"{names.escape(path)}: something is there")
             self._fence()
             self._target = True
-            self._births.pop(path + b"/" if path else b"", None)
+            self._births.pop(path, None)
             if present.kind is Kind.LINK:
                 self._in_folder(path, lambda at, name: self._dress_link(at, name, like))
             elif present.kind is Kind.SPECIAL:
                 raise Unsupported(f"{names.escape(path)}: neither file, folder nor link")
             else:
-                self._dress(path, present.kind is Kind.FOLDER, like)
+                self._dress(path, present.kind is Kind.FOLDER, like, attributes)
         except OSError as error:
             raise store_error(error, path) from error
 
-    def _dress(self, path: bytes, folder: bool, like: Entry) -> None:
+    def _dress(self, path: bytes, folder: bool, like: Entry, attributes: Attributes | None) -> None:
         # By a descriptor, which can not be led elsewhere meanwhile, and one that needs no right to read.
         opened = self._opener.open(path, FOLDER if folder else os.O_PATH | os.O_NOFOLLOW)
         try:
-            dress(b"/proc/self/fd/%d" % opened, like, self._owner, folder)
+            dress(
+                b"/proc/self/fd/%d" % opened,
+                like,
+                self._owner,
+                folder,
+                attributes if self._attributes else None,
+            )
         finally:
             os.close(opened)
 

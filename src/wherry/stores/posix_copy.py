@@ -11,12 +11,14 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wherry.model.entry import Entry
+from wherry.model.entry import Attributes, Entry
 from wherry.model.errors import Changed
 from wherry.stores.port import Content, Fence
+from wherry.stores.posix_attributes import attribute_names, set_mode_and_attributes
 
 # Up to here a file is one read and one write, from here on the kernel is quicker.
 SMALL = 128 << 10
+_PAGE = 4096
 _PIECE = 4 << 20
 # How much the kernel copies between two looks at the lease.
 _STRIDE = 64 << 20
@@ -25,6 +27,12 @@ _UNKNOWN_FILE_MODE = 0o644
 _UNKNOWN_FOLDER_MODE = 0o755
 _PERMISSIONS = 0o7777
 _WITHOUT_OWNER = 0o1777
+
+
+def is_small(content: Content) -> bool:
+    """Whether to write it in one piece: not when it has holes that can stay holes."""
+    size = content.size
+    return size <= _PAGE or (size <= SMALL and not getattr(content.reader, "sparse", False))
 
 
 def fill(target: int, content: Content, fence: Fence) -> None:
@@ -107,25 +115,44 @@ class Birth(NamedTuple):
 def birth(made: int) -> Birth:
     """What became of a file that was just made."""
     found = os.fstat(made)
-    return Birth(found.st_uid, found.st_gid, inherits=False)
+    return Birth(found.st_uid, found.st_gid, bool(attribute_names(made)))
+
+
+def dress_new(made: int, like: Entry, owner: bool, born: Birth, attributes: Attributes) -> None:
+    """All metadata onto a file that was just made, by its descriptor."""
+    if attributes or born.inherits:
+        dress(made, like, owner, attributes=attributes)
+        return
+    uid, gid, modified = like.uid, like.gid, like.modified
+    mode = _UNKNOWN_FILE_MODE if like.mode is None else like.mode
+    if owner and uid is not None and gid is not None:
+        if born.uid != uid or born.gid != gid:
+            os.chown(made, uid, gid)
+        os.chmod(made, mode & _PERMISSIONS)
+    else:
+        os.chmod(made, mode & _WITHOUT_OWNER)
+    if modified is not None:
+        os.utime(made, ns=(modified, modified))
 
 
 def dress(
-    target: int | bytes, like: Entry, owner: bool, folder: bool = False, born: Birth | None = None
+    target: int | bytes, like: Entry, owner: bool, folder: bool = False, attributes: Attributes | None = None
 ) -> None:
-    """Owner, mode and times of `like`, in this order: the owner takes rights away, all take times along.
+    """Owner, mode, attributes and times of `like`, in this order: each takes something of those after it along.
 
-    `target` is a descriptor, or the path of one below `/proc/self/fd`; `born` tells that it is just made.
+    `target` is a descriptor, or the path of one below `/proc/self/fd`; attributes that are None stay as they are.
     """
-    mode, uid, gid, modified = like.mode, like.uid, like.gid, like.modified
+    mode = like.mode
     if mode is None:
         mode = _UNKNOWN_FOLDER_MODE if folder else _UNKNOWN_FILE_MODE
-    if owner and uid is not None and gid is not None:
-        if born is None or born.uid != uid or born.gid != gid:
-            os.chown(target, uid, gid)
-        os.chmod(target, mode & _PERMISSIONS)
+    # Set-user-id of somebody else's file must not become set-user-id of ours.
+    bits = _WITHOUT_OWNER
+    if owner and like.uid is not None and like.gid is not None:
+        os.chown(target, like.uid, like.gid)
+        bits = _PERMISSIONS
+    if attributes is None:
+        os.chmod(target, mode & bits)
     else:
-        # Set-user-id of somebody else's file must not become set-user-id of ours.
-        os.chmod(target, mode & _WITHOUT_OWNER)
-    if modified is not None:
-        os.utime(target, ns=(modified, modified))
+        set_mode_and_attributes(target, mode & bits, attributes)
+    if like.modified is not None:
+        os.utime(target, ns=(like.modified, like.modified))

@@ -30,6 +30,9 @@ from wherry.model.errors import (
     Unsupported,
 )
 
+CHOWN = 0
+"""The number of the capability to give files away."""
+
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _OPENAT2 = 437  # the same number on every architecture
@@ -236,13 +239,13 @@ def file_system_type(descriptor: int) -> int:
     return int(answer[0]) & 0xFFFFFFFF
 
 
-def may_chown() -> bool:
-    """Whether this process may give files away."""
+def may(capability: int) -> bool:
+    """Whether this process has a capability of Linux, by its number."""
     try:
         with open("/proc/self/status", "rb") as status:
             for line in status:
                 if line.startswith(b"CapEff:"):
-                    return bool(int(line.split()[1], 16) & 1)
+                    return bool(int(line.split()[1], 16) >> capability & 1)
     except OSError:
         pass
     return os.geteuid() == 0

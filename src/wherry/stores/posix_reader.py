@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Attributes, Entry, Kind
+from wherry.model.errors import SourceFailed
+from wherry.stores.posix_attributes import attributes_of
 from wherry.stores.posix_fd import store_error
 
 UNFINISHED = 0o1700
@@ -32,13 +34,20 @@ def entry_of(name: bytes, found: os.stat_result) -> Entry:
 class PosixReader:
     """An open file.  Until its first byte is read, what was seen when it was opened is what it is."""
 
-    __slots__ = ("_buffer", "_descriptor", "_name", "_seen")
+    __slots__ = ("_attributes", "_buffer", "_descriptor", "_name", "_seen")
 
-    def __init__(self, name: bytes, descriptor: int, seen: os.stat_result) -> None:
+    def __init__(self, name: bytes, descriptor: int, seen: os.stat_result, attributes: bool) -> None:
         self._name = name
         self._descriptor = descriptor
         self._seen: os.stat_result | None = seen
         self._buffer = bytearray()
+        self._attributes = attributes
+
+    @property
+    def sparse(self) -> bool:
+        """Whether it has fewer blocks than bytes."""
+        seen = self._seen or os.fstat(self._descriptor)
+        return seen.st_blocks * 512 < seen.st_size
 
     def read_at(self, offset: int, size: int) -> bytes | memoryview:
         self._seen = None
@@ -84,6 +93,14 @@ class PosixReader:
             return entry_of(self._name, self._seen or os.fstat(self._descriptor))
         except OSError as error:
             raise store_error(error, self._name) from error
+
+    def attributes(self) -> Attributes:
+        if not self._attributes:
+            return ()
+        try:
+            return attributes_of(self._descriptor)
+        except OSError as error:
+            raise SourceFailed(str(store_error(error, self._name))) from error
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -15,11 +15,12 @@ from contextlib import suppress
 from typing import TypeVar
 
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Unsafe, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
-from wherry.stores.posix_fd import Folders, Opener, may_chown, store_error
+from wherry.stores.posix_attributes import attributes_of, holds_attributes
+from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
 from wherry.stores.posix_listing import Looked, look, stream
 from wherry.stores.posix_reader import PosixReader, entry_of
 from wherry.stores.posix_root import identity, open_root, time_step
@@ -48,11 +49,15 @@ class PosixSource:
         self._root = open_root(spec, fence, modern)
         self._opener = Opener(self._root, modern)
         self._folders = Folders(self._opener)
-        self._owner = may_chown()
+        self._owner = may(CHOWN)
+        self._attributes = holds_attributes(self._root)
         longest = os.statvfs(self._root).f_namemax or 255
         self.traits = Traits(
             holds=Holds(
-                names.NameRules(part_length=longest), precision=time_step(self._root), owner=self._owner
+                names.NameRules(part_length=longest),
+                precision=time_step(self._root),
+                owner=self._owner,
+                attributes=self._attributes,
             ),
             order="bytes",
             durable=True,
@@ -147,7 +152,7 @@ class PosixSource:
         if found.st_mode & 0o170000 != 0o100000:
             os.close(opened)
             raise Unsupported(f"{names.escape(path)}: it is not a plain file")
-        return PosixReader(name, opened, found)
+        return PosixReader(name, opened, found, self._attributes)
 
     def _open_again(self, path: bytes) -> tuple[bytes, int]:
         """With the patience that `open` spares: for a file of somebody else's, in a folder that was replaced."""
@@ -156,6 +161,18 @@ class PosixSource:
         except OSError as error:
             if error.errno == errno.ELOOP and (seen := self.stat(path)) and seen.kind is Kind.LINK:
                 raise Unsupported(f"{names.escape(path)}: it is a link") from None
+            raise store_error(error, path) from error
+
+    def attributes(self, path: bytes) -> Attributes:
+        if not self._attributes:
+            return ()
+        try:
+            opened = self._opener.open(path, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                return attributes_of(b"/proc/self/fd/%d" % opened)
+            finally:
+                os.close(opened)
+        except OSError as error:
             raise store_error(error, path) from error
 
     def read_link(self, path: bytes) -> bytes:

@@ -245,25 +245,6 @@ def test_the_owner_is_right_whatever_a_folder_gives_to_new_files(
     }
 
 
-def test_holes_stay_holes(make: Make, tmp_path: Path) -> None:
-    store_of_source = make("given")
-    with (tmp_path / "given/sparse").open("wb") as file:
-        file.truncate(64 << 20)
-        file.seek(20 << 20)
-        file.write(b"in the middle")
-        file.seek(40 << 20)
-        file.write(b"and here")
-    store = make()
-    whole = content(store_of_source, b"sparse")
-
-    store.put(b"sparse", whole, whole.entry, None)
-
-    copied = os.stat(tmp_path / "root/sparse")
-    assert copied.st_size == 64 << 20
-    assert copied.st_blocks * 512 < 1 << 20
-    assert (tmp_path / "root/sparse").read_bytes() == (tmp_path / "given/sparse").read_bytes()
-
-
 def test_a_sparse_source_cut_off_meanwhile_is_not_padded(make: Make, tmp_path: Path) -> None:
     store_of_source = make("given")
     with (tmp_path / "given/sparse").open("wb") as file:
