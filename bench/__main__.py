@@ -1,7 +1,8 @@
-"""Runs the benchmarks; there is one: a folder copied to a folder."""
+"""Runs the benchmarks."""
 
 import sys
 
-from bench.copy_folder import main
+from bench.command import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

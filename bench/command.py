@@ -1,0 +1,163 @@
+"""The command line: `python -m bench [run|list|ceiling|profile|page]`; `run` is meant when none is said."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import machine, page, peers, profile, results, simulated
+from bench.comparison import WrongCopy
+from bench.harness import Course, NoRoom, compete
+from bench.sinks import certificate, raw
+from bench.workloads import ALL, BY_NAME, Workload
+
+FULL_ROUNDS = 5
+CEILING_PUTS = 100_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0].startswith("-"):
+        given = ["run", *given]
+    options = _parser().parse_args(given)
+    code: int = options.action(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Wherry against its peers.")
+    actions = parser.add_subparsers(required=True)
+
+    run = actions.add_parser("run", help="measure; a full run writes the page of the documentation")
+    run.add_argument("--workload", choices=BY_NAME, action="append", help="default: all those of the page")
+    run.add_argument("--rounds", type=int, default=FULL_ROUNDS, help="counted rounds, after one that is not")
+    run.add_argument("--scale", type=float, default=1.0, help="0.1: a tenth of the files, or of their size")
+    run.add_argument("--program", action="append", default=[], help="only these programs")
+    run.add_argument("--scratch", type=Path, default=machine.scratch(), help="where trees are made")
+    run.add_argument(
+        "--into", default="", help="name of the folder of results; one that is there is gone on with"
+    )
+    run.add_argument("--no-install", action="store_true", help="measure only against peers that are here")
+    run.set_defaults(action=_run)
+
+    listing = actions.add_parser("list", help="show workloads and peers")
+    listing.set_defaults(action=_list)
+
+    ceiling = actions.add_parser("ceiling", help="how much the sinks take")
+    ceiling.add_argument("--puts", type=int, default=CEILING_PUTS)
+    ceiling.set_defaults(action=lambda options: _ceiling(options.puts, None))
+
+    where = actions.add_parser("profile", help="where the time of one worker of Wherry goes")
+    where.add_argument("workload", choices=BY_NAME)
+    where.add_argument("--scale", type=float, default=1.0)
+    where.add_argument("--scratch", type=Path, default=machine.scratch())
+    where.add_argument("--into", default="", help="name of the folder of results to add it to")
+    where.set_defaults(action=_profile)
+
+    write = actions.add_parser("page", help="write the page from the results of a full run")
+    write.add_argument("run", help="name of the folder of results")
+    write.set_defaults(action=lambda options: _page(options.run))
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not options.no_install:
+        for line in peers.install():
+            print(line)
+    chosen = [BY_NAME[name] for name in options.workload] if options.workload else _of_the_page()
+    folder = results.FOLDER / (options.into or time.strftime("%Y%m%d-%H%M%S"))
+    whole = not options.workload and options.scale == 1.0 and not options.program
+    if whole and not (folder / "ceiling.json").exists():
+        _ceiling(CEILING_PUTS, folder)
+    failed = 0
+    for workload in chosen:
+        if options.into and (folder / f"{workload.name}.json").exists():
+            print(f"{workload.name}: measured already")
+            continue
+        failed += not _one(workload, options, folder)
+    print(f"\nresults: {folder}")
+    if whole and not failed and options.rounds >= FULL_ROUNDS:
+        return _page(folder.name)
+    return 1 if failed else 0
+
+
+def _of_the_page() -> list[Workload]:
+    return [workload for workload in ALL if workload.on_page]
+
+
+def _one(workload: Workload, options: argparse.Namespace, folder: Path) -> bool:
+    """Measure one workload; False when Wherry could not do it, or the machine could not hold it."""
+    print(
+        f"\n{workload.name}: {workload.title}, scale {options.scale:g}, {options.rounds} rounds", flush=True
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="wherry-bench-", dir=options.scratch))
+    try:
+        if workload.kind == "simulated":
+            file = simulated.measure(workload, options.scale, scratch, folder, _say)
+        else:
+            course = Course(workload, options.scale, scratch)
+            entrants = compete(course, options.rounds, frozenset(options.program), _say)
+            file = results.save(folder, course, options.scale, options.rounds, entrants)
+    except (NoRoom, WrongCopy) as why:
+        print(f"{workload.name}: {why}", file=sys.stderr)
+        return False
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    told = results.load(folder)[file.stem]
+    print(page.section(told))
+    own = told["programs"].get(results.WHERRY)
+    return own is None or not own["out"]
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for workload in ALL:
+        mark = " " if workload.on_page else "-"
+        print(f"{mark} {workload.name:<14} {workload.title}")
+        print(f"    {', '.join(program.name for program in workload.programs)}")
+    print("\nThose with a dash are not on the page.\n")
+    for name, version in peers.versions().items():
+        print(f"  {name} {version}: {peers.program(name)}")
+    return 0
+
+
+def _ceiling(puts: int, folder: Path | None) -> int:
+    found = []
+    with tempfile.TemporaryDirectory(prefix="wherry-bench-", dir=machine.scratch()) as scratch:
+        trust = certificate.make(Path(scratch))
+        for kind in ("blob", "s3"):
+            for secure in (None, trust):
+                one = raw.measure(kind, Path(scratch), secure, puts)
+                found.append(asdict(one))
+                print(
+                    f"{one.name:<12} {one.puts / one.seconds:8,.0f} puts/s   CPU us a put: sink {one.server:.1f}, "
+                    f"client {one.client:.1f}"
+                )
+    if folder:
+        results.write(folder, "ceiling", {"sinks": found})
+    return 0
+
+
+def _profile(options: argparse.Namespace) -> int:
+    folder = results.FOLDER / options.into if options.into else None
+    return profile.show(BY_NAME[options.workload], options.scale, options.scratch, folder)
+
+
+def _page(run: str) -> int:
+    folder = results.FOLDER / run
+    try:
+        text = page.whole(results.load(folder), _of_the_page(), FULL_ROUNDS)
+    except page.Incomplete as why:
+        print(f"no page: {why}", file=sys.stderr)
+        return 1
+    page.FILE.write_text(text)
+    print(f"written: {page.FILE.relative_to(machine.ROOT)}")
+    return 0
