@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from wherry.model.entry import Entry
-from wherry.stores.port import Content, Draft, HasOwnAttributes, Reader, Root, Store
+from wherry.stores.port import Content, Draft, Reader, Root, Store
 
 _CAPABILITIES = (
     "names", "look", "attributes", "describe", "make_folder", "read_link", "make_symlink", "make_link",
@@ -105,7 +105,7 @@ class FaultyReader:
         self._inner = inner
         self._size = inner.entry().size + extra
         self._damage = damage
-        if isinstance(inner, HasOwnAttributes):
+        if hasattr(inner, "attributes"):
             self.attributes = inner.attributes
 
     def read_at(self, offset: int, size: int) -> bytes | memoryview:
