@@ -39,7 +39,7 @@ chaos: $(READY)
 	$(PYTEST) tests/chaos -v
 
 demo: $(READY)
-	@CI= $(BIN)/python tools/servers.py install
+	@CI= $(BIN)/python tools/servers.py install azurite
 	@azurite="$$($(BIN)/python tools/servers.py path azurite || true)"; \
 	exec $(BIN)/wherry demo $${SOURCE:+--source "$$SOURCE"} $${KEEP:+--keep} $${azurite:+--azurite "$$azurite"}
 

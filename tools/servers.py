@@ -1,10 +1,10 @@
-"""Installs the servers that tests and demo talk to, into `.cache/` of this checkout.
+"""Installs the servers that tests and demo talk to, into `.cache/` of this checkout, and sees whether rsync is there.
 
 Standard library only, so that it runs before anything else is there. Called by `make test`, `make chaos` and
 `make demo`; idempotent, and quick once all is in place. With `CI` set a missing server is an error; elsewhere it is
 named, with what will therefore not run.
 
-    python tools/servers.py install          install what is missing
+    python tools/servers.py install          install what is missing; `install azurite` no more than that
     python tools/servers.py path azurite     print the program's path; exit 1 if it is not installed
 """
 
@@ -20,7 +20,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,24 +165,57 @@ def run_npm(node: Node, folder: Path) -> None:
         raise Missing("npm could not install it: " + " / ".join(errors[:3]))
 
 
-def install() -> int:
-    try:
-        print(install_azurite())
-    except Missing as why:
-        print(f"azurite: not available: {why}", file=sys.stderr)
-        print("azurite: everything that needs a Blob server will not run", file=sys.stderr)
-        return 1 if os.environ.get("CI") else 0
-    return 0
+def install_rsync() -> str:
+    """See that rsync is there, which tells how whole trees should arrive; only machines of CI get it from here."""
+    if shutil.which("rsync"):
+        return "rsync: in place"
+    if not os.environ.get("CI") or shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise Missing("install the package rsync of this system")
+    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", "rsync"]):
+        answer = subprocess.run(
+            ["apt-get", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=NPM_LIMIT,
+            check=False,
+        )  # fmt: skip
+    if answer.returncode != 0:
+        raise Missing("apt-get could not install it: " + answer.stderr.strip()[-300:])
+    return "rsync: installed"
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to bring one here, and what will not run without it."""
+
+    bring: Callable[[], str]
+    loss: str
+
+
+SERVERS = {
+    "azurite": Server(install_azurite, "everything that needs a Blob server will not run"),
+    "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
+}
+
+
+def install(names: list[str]) -> int:
+    """Bring these here; with `CI` set, one that cannot be had is an error."""
+    missing = 0
+    for name in names:
+        try:
+            print(SERVERS[name].bring())
+        except Missing as why:
+            missing += 1
+            print(f"{name}: not available: {why}", file=sys.stderr)
+            print(f"{name}: {SERVERS[name].loss}", file=sys.stderr)
+    return 1 if missing and os.environ.get("CI") else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The servers that tests and demo talk to.")
     parser.add_argument("action", choices=["install", "path"])
-    parser.add_argument("server", nargs="?", choices=["azurite"], default="azurite")
+    parser.add_argument("server", nargs="?", choices=list(SERVERS))
     options = parser.parse_args()
     if options.action == "install":
-        return install()
-    if not installed():
+        return install([options.server] if options.server else list(SERVERS))
+    if options.server == "rsync" or not installed():
         return 1
     print(LAUNCHER)
     return 0
