@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import comparison, machine, meter, sink, trees
+from bench import comparison, machine, meter, oddities, sink, trees
 from bench.comparison import WrongCopy
 from bench.programs import Errand, Flags, Program
 from bench.sinks import certificate
@@ -72,6 +72,8 @@ class Course:
             self._make(self.target, scale)
 
     def _make(self, root: Path, scale: float) -> Tree:
+        if self.workload.kind == "fidelity":
+            return oddities.make(root)
         return trees.make(root, self.workload.shape(scale), self.workload.hollow)
 
     def run(
@@ -95,6 +97,8 @@ class Course:
                 comparison.compare_objects(self.source, taking.report, taking.objects, taking.prefix)
         elif compared and self.workload.kind == "copy":
             lacking = comparison.compare(self.source, self.target, whole=checked)
+        elif self.workload.kind == "fidelity":
+            told["kept"], told["facets"], lacking = oddities.kept(self.source, self.target)
         elif before and comparison.untouched(self.target) != before:
             lacking["restraint: it wrote to the target although nothing had changed"] += 1
         return told, lacking
@@ -121,7 +125,7 @@ class Course:
     def _clear(self) -> None:
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir()
-        if self.workload.kind == "copy":
+        if self.workload.kind in ("copy", "fidelity"):
             shutil.rmtree(self.target, ignore_errors=True)
             if not self.workload.sink:
                 self.target.mkdir()

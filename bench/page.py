@@ -32,6 +32,8 @@ class Incomplete(Exception):
 def section(told: dict[str, Any]) -> str:
     """Everything about one workload, in Markdown."""
     workload = BY_NAME[told["workload"]]
+    if workload.kind == "fidelity":
+        return _fidelity(told)
     tree = told["tree"]
     reckoned = results.lines(told)
     parts = [
@@ -47,6 +49,31 @@ def section(told: dict[str, Any]) -> str:
         *_notes(told, reckoned),
     ]
     return "\n".join(parts)
+
+
+def _fidelity(told: dict[str, Any]) -> str:
+    """What each program kept, instead of how fast it was."""
+    rows = []
+    for name, entrant in told["programs"].items():
+        runs = [run for run in entrant["runs"] if run]
+        if runs:
+            lost = ", ".join(f"{kind} ({count})" for kind, count in sorted(entrant["lacking"].items()))
+            rows.append(f"| {name} | {runs[-1]['kept']} of {runs[-1]['facets']} | {lost or 'nothing'} |")
+        else:
+            rows.append(f"| {name} | left out: {_cell(entrant['out'])} | |")
+    return "\n".join(
+        [
+            f"## {BY_NAME[told['workload']].title[0].upper()}{BY_NAME[told['workload']].title[1:]}",
+            "",
+            f"{told['tree']['files']} files, links and others, {told['tree']['folders']} folders.",
+            "",
+            "| program | facets kept | lost |",
+            "|---|---|---|",
+            *rows,
+            "",
+            *(f"- `{entrant['command']}`" for entrant in told["programs"].values()),
+        ]
+    )
 
 
 def _line(line: Line) -> str:

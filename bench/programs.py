@@ -105,6 +105,7 @@ def _fpsync(errand: Errand, flags: Flags) -> list[str]:
     ]  # fmt: skip
 
 
+FPSYNC_BIG_JOBS = Program("fpsync", "fpsync", _fpsync, ("-n", "2", "-f", "50000"))
 CP = Program("cp -a", "cp", _cp, ("-a",), note="has no log")
 RSYNC = Program("rsync -a", "rsync", _rsync, ("-a",))
 RSYNC_ALL = Program(
@@ -139,6 +140,7 @@ RCLONE = Program(
     "rclone", "rclone", _rclone_local, ("--inplace",), transfers(4, 16, 32, 64),
     note="as by default it reads both sides again and compares their MD5",
 )  # fmt: skip
+RCLONE_LINKS = Program("rclone", "rclone", _rclone_local, ("--inplace", "--links"))
 RCLONE_UNCHECKED = Program(
     "rclone, checks off",
     "rclone",

@@ -14,7 +14,7 @@ from bench.figures import Asked, growth, memory, rate, ratio
 from bench.programs import Program
 from bench.trees import GIB, KIB, File
 
-Kind = Literal["copy", "rescan", "simulated"]
+Kind = Literal["copy", "rescan", "simulated", "fidelity"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ ALL = (
         "rescan", "1,000,000 items, nothing changed, folder → folder",
         lambda scale: trees.small(int(999_000 * scale)),
         (
-            programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE, programs.FPSYNC,
+            programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE, programs.FPSYNC_BIG_JOBS,
         ),
         (ratio("rsync -aHAX", 2, 4), ratio("rsync -a", 2, 4), ratio("rclone", 3, 6)),
         kind="rescan", hollow=True, size=2_000_000 * 1.5 * KIB,
@@ -124,6 +124,14 @@ ALL = (
     Workload(
         "memory", "10,000,000 simulated items → a target that holds nothing", lambda _: iter(()),
         (programs.WHERRY,), (memory(350, 200), growth(1.25)), kind="simulated", sizes=(1_000_000, 10_000_000),
+    ),
+    Workload(
+        "fidelity", "what a copy keeps of a tree of oddities, folder → folder", lambda _: iter(()),
+        (
+            programs.WHERRY, programs.CP, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE_LINKS,
+            programs.FPSYNC_BIG_JOBS,
+        ),
+        kind="fidelity",
     ),
     # Not on the page: looks into single questions.
     _large_to("blob", secure=True),

@@ -1,7 +1,7 @@
 """Answers as the Blob service gives them, for what movers ask while they fill an empty container.
 
 Any credential will do. Listings are always empty, an object that has come is there for HEAD, staged blocks are there
-for Get Block List, and a checksum is compared only by a checked sink (`Loop` hands it bodies for that).
+for Get Block List. Checksums are not compared: what that costs is the service's.
 """
 
 from __future__ import annotations
