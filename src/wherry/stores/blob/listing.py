@@ -15,13 +15,17 @@ from wherry.stores.http.xml import parse
 
 
 class Blob(NamedTuple):
-    """One blob of a page; `name` is whole, keys of `metadata` are in lower case."""
+    """One blob of a page; `name` is whole, keys of `metadata` are in lower case.
+
+    `permissions` are those of a hierarchical account, where they were asked for.
+    """
 
     name: bytes
     size: int
     last_modified: str
     etag: str
     metadata: dict[str, str]
+    permissions: str = ""
 
 
 class Page(NamedTuple):
@@ -55,12 +59,14 @@ def _blob(name: bytes, element: Element) -> Blob:
     length = properties.findtext("Content-Length") or "0"
     if not length.isdecimal():
         raise StoreError("the service's listing has a blob of no size")
+    metadata = element.find("Metadata")
     return Blob(
         name,
         int(length),
         properties.findtext("Last-Modified") or "",
         properties.findtext("Etag") or "",
-        {pair.tag.lower(): pair.text or "" for pair in element.iterfind("Metadata/*")},
+        {} if metadata is None else {pair.tag.lower(): pair.text or "" for pair in metadata},
+        properties.findtext("Permissions") or "",
     )
 
 

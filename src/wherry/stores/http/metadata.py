@@ -29,8 +29,10 @@ DEVICE = "posix_dev"
 FOLDER = "hdi_isfolder"
 SYMLINK = "is_symlink"
 ATTRIBUTES = "wherry_xattrs"
+UNFINISHED = "wherry_unfinished"
 OURS = frozenset({
-    MODE, MODIFIED, OWNER, GROUP, CHANGED, LINKS, INODE, DEVICE, FOLDER, SYMLINK, "posix_atime", "posix_rdev",
+    MODE, MODIFIED, OWNER, GROUP, CHANGED, LINKS, INODE, DEVICE, FOLDER, SYMLINK, UNFINISHED, "posix_atime",
+    "posix_rdev",
 })  # fmt: skip
 # Other engines leave empty objects for what is neither file, folder nor link.
 _SPECIAL = frozenset({"is_fifo", "is_socket", "is_char_dev", "is_block_dev"})
@@ -104,7 +106,7 @@ def entry_of(name: bytes, size: int, last_modified: str, etag: str, metadata: Ma
         name, kind, size if kind is Kind.FILE else 0, modified, seconds(last_modified) * 10**9,
         None if mode is None else mode & 0o7777,
         _number(get(OWNER), 0, 2**32 - 1), _number(get(GROUP), 0, 2**32 - 1),
-        links, device, inode, etag.strip('"'), True,
+        links, device, inode, etag.strip('"'), UNFINISHED not in metadata,
         () if OURS.issuperset(metadata) else _foreign(metadata),
         _number(get(CHANGED), -(2**63), 2**63 - 1),
     ))  # fmt: skip
