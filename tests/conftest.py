@@ -12,6 +12,7 @@ import pytest
 
 from tests import processes
 from tests.azurite import Azurite, AzuriteMissing, running_azurite
+from tests.buckets import BucketServer, running_buckets
 
 # Made by multiprocessing once a process and kept until it ends.
 PERMANENT = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
@@ -38,6 +39,13 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[BucketServer]:
+    """One server of S3 for the session; each test makes buckets of its own in it."""
+    with running_buckets() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

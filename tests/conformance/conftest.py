@@ -14,16 +14,27 @@ import pytest
 from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
+from tests.buckets import BucketServer
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.http.patience import Patience
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, no_fence
 from wherry.stores.posix import PosixStore
+from wherry.stores.s3.store import S3Store
 
 PART = 16
 QUICK = Patience(attempts=4, seconds=10, first_wait=0.001, longest_wait=0.01)
-CASES = ["memory", "memory-markers", "posix", "posix-without-openat2", "blob", "blob-subpath"]
+CASES = [
+    "memory",
+    "memory-markers",
+    "posix",
+    "posix-without-openat2",
+    "blob",
+    "blob-subpath",
+    "s3",
+    "s3-prefix",
+]
 
 
 @dataclass
@@ -84,6 +95,14 @@ class Case:
         assert entry is not None
         return entry
 
+    def alike(self, listed: Entry, seen: Entry) -> bool:
+        """Whether a listing tells what a look tells, as far as listings of this store tell it."""
+        if not self.store.traits.bare:
+            return listed == seen
+        if Kind.FOLDER in (listed.kind, seen.kind):
+            return (listed.name, listed.kind) == (seen.name, seen.kind)
+        return (listed.name, listed.changed, listed.etag) == (seen.name, seen.changed, seen.etag)
+
     def data(self, path: bytes) -> bytes:
         """The bytes of a file, read through the port."""
         reader = self.store.open(path)
@@ -103,7 +122,9 @@ class Case:
         def walk(folder: bytes) -> None:
             for entry in self.store.list(folder):
                 path = folder + b"/" + entry.name if folder else entry.name
-                found[path] = entry.kind
+                # A bare listing cannot tell links from files.
+                bare = self.store.traits.bare and entry.kind is Kind.FILE
+                found[path] = self.seen(path).kind if bare else entry.kind
                 if entry.kind is Kind.FOLDER:
                     walk(path)
 
@@ -129,10 +150,15 @@ def spec_of(azurite: Azurite, name: str, subpath: bytes = b"") -> StoreSpec:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the Blob server before the guard against leaked processes looks, and only where one is needed."""
+    """Start a server before the guard against leaked processes looks, and only where one is needed."""
     for item in items:
-        if isinstance(item, pytest.Function) and "blob" in item.name and "case" in item.fixturenames:
+        if not isinstance(item, pytest.Function) or "case" not in item.fixturenames:
+            continue
+        kind = item.callspec.params.get("case", "") if hasattr(item, "callspec") else ""
+        if str(kind).startswith("blob"):
             item.fixturenames.insert(0, "azurite")
+        elif str(kind).startswith("s3"):
+            item.fixturenames.insert(0, "bucket_server")
 
 
 @pytest.fixture(params=CASES)
@@ -150,6 +176,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     elif kind.startswith("posix"):
         spec = StoreSpec("posix", str(tmp_path / "root"), beneath=str(tmp_path), create=True)
         make = lambda fence: PosixStore(spec, fence, modern=kind == "posix")  # noqa: E731
+    elif kind.startswith("s3"):
+        server: BucketServer = request.getfixturevalue("bucket_server")
+        bucket = server.spec(server.bucket("conform"), b"deep/er" if kind == "s3-prefix" else b"")
+        make = lambda fence: S3Store(bucket, fence, QUICK, part=PART, page=3)  # noqa: E731
     else:
         azurite = request.getfixturevalue("azurite")
         spec = blob_spec(azurite, b"deep/er" if kind == "blob-subpath" else b"")

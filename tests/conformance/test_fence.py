@@ -34,6 +34,7 @@ def changes(case: Case) -> dict[str, Callable[[Store], None]]:
     if isinstance(store, HoldsLinks):
         found["make symlink"] = lambda s: s.make_symlink(b"link", b"text", LINK, None)  # type: ignore[attr-defined]
         found["replace by symlink"] = lambda s: s.make_symlink(b"file", b"text", LINK, file)  # type: ignore[attr-defined]
+    if isinstance(store, HoldsLinks) and store.traits.holds.hard_links:
         found["make link"] = lambda s: s.make_link(b"other", b"file", None)  # type: ignore[attr-defined]
     if isinstance(store, TakesParts) and store.traits.put_limit:
         store.stage(b"parts", "only", b"12345")

@@ -28,8 +28,12 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
         from wherry.stores.blob.store import BlobStore
 
         return BlobStore(spec, fence)
+    if spec.kind == "s3":
+        from wherry.stores.s3.store import S3Store
+
+        return S3Store(spec, fence)
     if spec.kind == "memory":
         from wherry.stores.memory import MemoryStore
 
         return MemoryStore(spec.location, fence=fence)
-    raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory and posix.")
+    raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory, posix and s3.")

@@ -19,7 +19,13 @@ from wherry.stores.http.wire import Answer, HungUp, Lost, Unreached
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 # What a request gets that was carried out before and is sent again.
 _TOO_LATE = frozenset({404, 409, 412})
-_DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
+# Refusals of Azure and of Amazon that another try may not meet.
+_PASSING = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout"})
+_DAMAGED = frozenset({
+    "Md5Mismatch", "Crc64Mismatch", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
+})  # fmt: skip
+# A service that is too busy to begin has done nothing.
+_REFUSED = "SlowDown"
 _LONGEST_RETRY_AFTER = 60.0
 _DAMAGED_ATTEMPTS = 3
 # Kept connections that servers close are renewed at once and are no attempts, within reason.
@@ -53,13 +59,13 @@ class Patience:
             asked_for = 0.0
             try:
                 answer = send()
-                if answer.status not in AGAIN and not _is_damaged(answer):
+                if not (answer.status in AGAIN or answer.code in _PASSING or _is_damaged(answer)):
                     if doubtful and settle and answer.status in _TOO_LATE and (found := settle()) is not None:
                         return found
                     return answer
                 reason = f"the service answers {answer.status} {answer.code}"
                 asked_for = _retry_after(answer)
-                doubtful = doubtful or answer.status >= 500
+                doubtful = doubtful or (answer.status >= 500 and answer.code != _REFUSED)
                 if _is_damaged(answer) and attempt >= _DAMAGED_ATTEMPTS - 1:
                     raise Corrupt("the service received other bytes than were sent")
                 free = False
