@@ -266,6 +266,14 @@ class TakesParts(Protocol):
         """Make the file of these parts, in this order, with the metadata of `like`."""
 
 
+@runtime_checkable
+class BeginsParts(Protocol):
+    """Takes the metadata of a large file ahead of its parts (S3), else it has to write it in a second step."""
+
+    def begin(self, path: bytes, parts: Sequence[str], like: Entry, attributes: Attributes = ()) -> None:
+        """The file of these parts is to come, with the metadata of `like`: before `staged` and the first `stage`."""
+
+
 class Draft(Protocol):
     """A file that is being written in ranges and that nobody takes for finished."""
 

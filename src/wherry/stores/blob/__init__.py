@@ -2,5 +2,5 @@
 
 Over `wherry.stores.http`, from the bottom: `service` (how a request is made and what a refusal means), `requests` (the
 calls of Blob), `hierarchy` (those of Data Lake, for accounts with real folders), `listing` and `shapes` (what answers
-hold), `reader` and `store` (the port).
+hold), `store` (the port).
 """

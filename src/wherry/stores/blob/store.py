@@ -19,11 +19,11 @@ from wherry.model.plan import Holds
 from wherry.stores.blob import hierarchy
 from wherry.stores.blob.hierarchy import Hierarchy
 from wherry.stores.blob.listing import Page
-from wherry.stores.blob.reader import BlobReader
 from wherry.stores.blob.requests import Requests
 from wherry.stores.blob.shapes import answered, below, etag_of, listed, metadata_in, prefix_entry, utf16
 from wherry.stores.http.metadata import FOLDER, UNFINISHED, attributes_of, fitting, metadata_of, seconds
 from wherry.stores.http.patience import Patience
+from wherry.stores.http.reader import ObjectReader
 from wherry.stores.http.wire import Address, Wire
 from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence, part_ids, part_size
 
@@ -181,7 +181,7 @@ class BlobStore:
         """The blob's whole name; the root's marker lies beside what is in the root."""
         return self._top + path if path else self._top[:-1]
 
-    def open(self, path: bytes) -> BlobReader:
+    def open(self, path: bytes) -> ObjectReader:
         name = self._name(path)
         answer = self._requests.open(name, _START) or self._requests.head(name)
         if answer is None:
@@ -189,7 +189,7 @@ class BlobStore:
         entry = answered(names.basename(path), answer, self._sets_access)
         if entry.kind is not Kind.FILE:
             raise Unsupported(f"{names.escape(path)}: it is not a plain file")
-        return BlobReader(self, path, entry, answer.body)
+        return ObjectReader(path, entry, answer.body, self.blob, self.read)
 
     def read(self, path: bytes, offset: int, size: int, etag: str) -> bytes | memoryview:
         """Bytes of one version of a blob.  Raises `Changed` when it is another one or gone."""

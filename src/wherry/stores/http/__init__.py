@@ -2,5 +2,5 @@
 
 `wire` and `connection` (HTTP/1.1 over a kept connection for each thread), `patience` (retries, and how an unknown
 outcome is settled), `checksum`, `xml` (answers, from whoever sent them), `metadata` and `attributes` (the keys in which
-an object keeps what an item was).
+an object keeps what an item was), `reader` (an open object).
 """
