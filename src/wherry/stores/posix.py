@@ -18,6 +18,7 @@ from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsupported
 from wherry.stores.port import Content, Fence, StoreSpec, no_fence
 from wherry.stores.posix_copy import Birth, birth, dress, dress_new, fill, is_small, write_at
+from wherry.stores.posix_draft import Place, PosixDraft
 from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
 from wherry.stores.posix_reader import UNFINISHED
 from wherry.stores.posix_root import mounts_below
@@ -109,6 +110,31 @@ class PosixStore(PosixSource):
             self._births.clear()
         born = self._births[folder] = birth(made)
         return born
+
+    def draft(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> PosixDraft:
+        def begin(at: int, _: bytes) -> PosixDraft:
+            folder = os.dup(at)
+            place = Place(
+                path, folder, expect is not None, lambda: self._as_expected(path, expect), self._fence,
+                self._owner, self._attributes,
+            )  # fmt: skip
+            try:
+                return PosixDraft(place, content, like)
+            except BaseException:
+                os.close(folder)
+                raise
+
+        try:
+            self._as_expected(path, expect)
+            self._fence()
+            self._target = True
+            return self._in_folder(path, begin)
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _as_expected(self, path: bytes, expect: Entry | None) -> None:
+        if self._expect(path, expect) is not None and expect is None:
+            raise Conflict(f"{names.escape(path)}: something is there")
 
     def _take_back(self, path: bytes, inode: int) -> None:
         """Remove what could not be finished, unless a successor has put something else in its place."""

@@ -37,39 +37,56 @@ def is_small(content: Content) -> bool:
 
 def fill(target: int, content: Content, fence: Fence) -> None:
     """Write the whole content of a large file; exactly `content.size` bytes or an error."""
+    copy_data(target, content, 0, content.size, fence)
+    settle_size(target, content)
+
+
+def copy_data(target: int, content: Content, begin: int, end: int, fence: Fence) -> None:
+    """Copy what lies between these offsets, but no holes; several threads may do it at once."""
     source = content.reader.fileno()
-    end = 0
-    for start, stop in _stretches(source, content.size):
+    for start, stop in data_in(source, begin, end):
         at = start
         while at < stop:
             fence()
             at += _copy(source, target, content, at, min(stop - at, _STRIDE))
-        end = stop
-    if end < content.size:
-        # The source ends in a hole, or it was cut off meanwhile.
-        if source is not None and os.fstat(source).st_size < content.size:
-            raise Changed(f"it is shorter than {content.size} bytes")
-        os.ftruncate(target, content.size)
 
 
-def _stretches(source: int | None, size: int) -> Iterator[tuple[int, int]]:
-    """Where the source holds data; all of it when that cannot be told."""
-    if source is None or os.fstat(source).st_blocks * 512 >= size:
-        yield 0, size
+def settle_size(target: int, content: Content) -> None:
+    """Give a file that ends in a hole its length."""
+    if os.fstat(target).st_size >= content.size:
         return
-    at = 0
-    while at < size:
+    source = content.reader.fileno()
+    # Or it was cut off meanwhile.
+    if source is not None and os.fstat(source).st_size < content.size:
+        raise Changed(f"it is shorter than {content.size} bytes")
+    os.ftruncate(target, content.size)
+
+
+def data_in(source: int | None, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the source holds data between these offsets; everywhere when that cannot be told."""
+    if begin >= end:
+        return
+    if source is None or not _has_holes(source):
+        yield begin, end
+        return
+    at = begin
+    while at < end:
         try:
             start = os.lseek(source, at, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return
-            yield at, size
+            yield at, end
             return
-        if start >= size:
+        if start >= end:
             return
-        at = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        at = min(os.lseek(source, start, os.SEEK_HOLE), end)
         yield start, at
+
+
+def _has_holes(source: int) -> bool:
+    found = os.fstat(source)
+    return found.st_blocks * 512 < found.st_size
 
 
 def _copy(source: int | None, target: int, content: Content, offset: int, size: int) -> int:

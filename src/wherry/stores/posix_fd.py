@@ -36,6 +36,7 @@ CHOWN = 0
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _OPENAT2 = 437  # the same number on every architecture
+_RENAME_NOREPLACE = 1
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
@@ -222,6 +223,18 @@ class Folders:
             with self._lock:
                 self._all.add(kept)
         return kept
+
+
+def rename_new(at: int, old: bytes, new: bytes) -> None:
+    """Rename within a folder unless something has the new name.  Raises OSError, as `FileExistsError` then."""
+    if _libc.renameat2(at, old, at, new, _RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number))
+    # A file system that cannot do it at once: a link has the same condition.
+    os.link(old, new, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+    os.unlink(old, dir_fd=at)
 
 
 def sync_file_system(descriptor: int) -> None:

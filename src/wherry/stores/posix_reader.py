@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from threading import get_ident
 
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import SourceFailed
@@ -34,13 +35,14 @@ def entry_of(name: bytes, found: os.stat_result) -> Entry:
 class PosixReader:
     """An open file.  Until its first byte is read, what was seen when it was opened is what it is."""
 
-    __slots__ = ("_attributes", "_buffer", "_descriptor", "_name", "_seen")
+    __slots__ = ("_attributes", "_buffers", "_descriptor", "_name", "_seen")
 
     def __init__(self, name: bytes, descriptor: int, seen: os.stat_result, attributes: bool) -> None:
         self._name = name
         self._descriptor = descriptor
         self._seen: os.stat_result | None = seen
-        self._buffer = bytearray()
+        # By thread: each may read while others do.
+        self._buffers: dict[int, bytearray] = {}
         self._attributes = attributes
 
     @property
@@ -54,9 +56,10 @@ class PosixReader:
         try:
             if size < _REUSED_BUFFER:
                 return os.pread(self._descriptor, size, offset)
-            if len(self._buffer) < size:
-                self._buffer = bytearray(size)
-            room = memoryview(self._buffer)[:size]
+            buffer = self._buffers.get(thread := get_ident())
+            if buffer is None or len(buffer) < size:
+                buffer = self._buffers[thread] = bytearray(size)
+            room = memoryview(buffer)[:size]
             return room[: os.preadv(self._descriptor, [room], offset)]
         except OSError as error:
             raise store_error(error, self._name) from error

@@ -20,6 +20,7 @@ from wherry.model.errors import Unsafe, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
 from wherry.stores.posix_attributes import attributes_of, holds_attributes
+from wherry.stores.posix_draft import in_use
 from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
 from wherry.stores.posix_listing import Looked, look, stream
 from wherry.stores.posix_reader import PosixReader, entry_of
@@ -123,7 +124,7 @@ class PosixSource:
     def _tidy(self, at: int, name: bytes, found: os.stat_result) -> bool:
         """Remove what an agent left that died long ago; on a target only.  Whether it was that."""
         stale = found.st_ctime < time.time() - _STALE_SECONDS
-        if not self._target or not stale or stat.S_ISDIR(found.st_mode):
+        if not self._target or not stale or stat.S_ISDIR(found.st_mode) or in_use(at, name):
             return False
         self._fence()
         with suppress(FileNotFoundError):
