@@ -83,6 +83,12 @@ _REMEDIES = {
 }
 
 
+def tell_all() -> None:
+    """Tell what exit codes mean."""
+    for code, meaning in MEANING.items():
+        print(f"{int(code):>4}  {meaning}")
+
+
 def of_error(error: WherryError) -> Exit:
     """The exit code of an error."""
     if isinstance(error, ApiError):

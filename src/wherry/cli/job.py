@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from wherry.cli.connected import described, session
-from wherry.cli.job_options import job_options
+from wherry.cli.help import in_panels
+from wherry.cli.job_options import ORDER, job_options
 from wherry.cli.options import Description, Group, Mover, NoWait, Project, Yes, name_option
-from wherry.cli.output import answers, confirm
+from wherry.cli.output import PANEL, answers, confirm
 from wherry.cli.run import COLUMNS as COLUMNS_OF_RUN
 from wherry.model.errors import UsageError
 
@@ -54,7 +55,10 @@ COLUMNS = (
 )
 
 
-@app.command()
+_Help = in_panels((*ORDER, PANEL))
+
+
+@app.command(cls=_Help)
 @answers(COLUMNS)
 @job_options
 def create(
@@ -89,7 +93,7 @@ def create(
         return here.api.put(here.at.job(name), {"properties": properties})
 
 
-@app.command()
+@app.command(cls=_Help)
 @answers(COLUMNS)
 @job_options
 def update(

@@ -6,13 +6,15 @@ A command that is decorated gets those that were given as the argument `options`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from wherry.cli import arguments
+from wherry.cli.arguments import Choice
+from wherry.model import options
+from wherry.model.options import TABLE, WORDS, word_of
 
-from wherry.cli import signature
-from wherry.model.options import TABLE, WORDS, Takes, word_of
+if TYPE_CHECKING:
+    from wherry.cli.signature import Command
 
 WHAT = "What is copied"
 HOW = "How it is compared, kept and proved"
@@ -26,57 +28,54 @@ PANELS: dict[str, tuple[str, ...]] = {
     PACE: ("bandwidth", "requests_per_second"),
     THIS: ("dry_run", "accept_new_source"),
 }
+ORDER = tuple(PANELS)
 _SPELLINGS = {"mode": ("--copy-mode", "--mode")}
-_METAVARS = {
-    Takes.PATTERNS: "PATTERN",
-    Takes.SIZE: "SIZE",
-    Takes.RATE: "RATE",
-    Takes.MOMENT: "TIME|AGE",
-    Takes.COUNT: "NUMBER",
-    Takes.POSITIVE: "NUMBER",
-    Takes.VERIFY: "none|source|checksum|readback|sample=N%",
-    Takes.WORDS: "mode,owner,times,xattrs,acls|all|none",
+_TAKES = {
+    options.Takes.FLAG: (arguments.Takes.EITHER, ""),
+    options.Takes.WORD: (arguments.Takes.WORD, ""),
+    options.Takes.PATTERNS: (arguments.Takes.TEXTS, "PATTERN"),
+    options.Takes.SIZE: (arguments.Takes.TEXT, "SIZE"),
+    options.Takes.RATE: (arguments.Takes.TEXT, "RATE"),
+    options.Takes.MOMENT: (arguments.Takes.TEXT, "TIME|AGE"),
+    options.Takes.COUNT: (arguments.Takes.NUMBER, "NUMBER"),
+    options.Takes.POSITIVE: (arguments.Takes.NUMBER, "NUMBER"),
+    options.Takes.VERIFY: (arguments.Takes.TEXT, "none|source|checksum|readback|sample=N%"),
+    options.Takes.WORDS: (arguments.Takes.TEXT, "mode,owner,times,xattrs,acls|all|none"),
 }
 _LISTS = {"all": "mode,owner,times,xattrs,acls", "none": ""}
 
 
-def job_options(command: signature.Command) -> signature.Command:
-    """Give a command all options of a job."""
-    options = [
-        signature.option(name, _annotation(name, panel)) for panel, names in PANELS.items() for name in names
-    ]
-
-    def call(command: signature.Command, told: Mapping[str, Any], own: dict[str, Any]) -> Any:
-        given = {
-            word_of(name): _plain(name, value) for name, value in told.items() if value not in (None, [])
-        }
-        return command(options=given, **own)
-
-    return signature.extended(command, options, call, without="options")
-
-
-def _annotation(name: str, panel: str) -> Any:
-    takes, meaning = TABLE[name]
+def _choice(name: str, panel: str) -> Choice:
+    of, meaning = TABLE[name]
+    takes, metavar = _TAKES[of]
     spellings = _SPELLINGS.get(name, (f"--{name.replace('_', '-')}",))
-    told: dict[str, Any] = {"help": meaning, "show_default": False, "rich_help_panel": panel}
-    if takes is Takes.WORD:
-        return Annotated[WORDS[name] | None, typer.Option(*spellings, case_sensitive=False, **told)]
-    if takes is Takes.FLAG:
-        flag = f"{spellings[0]}/--no-{spellings[0].removeprefix('--')}"
-        return Annotated[bool | None, typer.Option(flag, **told)]
-    told["metavar"] = _METAVARS[takes]
-    if takes is Takes.PATTERNS:
-        return Annotated[list[str] | None, typer.Option(*spellings, **told)]
-    if takes in (Takes.COUNT, Takes.POSITIVE):
-        least = 1 if takes is Takes.POSITIVE else 0
-        return Annotated[int | None, typer.Option(*spellings, min=least, **told)]
-    return Annotated[str | None, typer.Option(*spellings, **told)]
+    least = 1 if of is options.Takes.POSITIVE else 0
+    return Choice(name, spellings, takes, meaning, panel, metavar, least, WORDS.get(name))
 
 
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if TABLE[name].takes is Takes.WORDS:
-        words = _LISTS.get(value.strip().lower(), value)
-        return [word.strip() for word in words.split(",") if word.strip()]
-    return value
+CHOICES = tuple(_choice(name, panel) for panel, names in PANELS.items() for name in names)
+
+
+def told(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a job among the values of all options, in the words of the API."""
+    found = {one.name: arguments.plain(given[one.name]) for one in CHOICES}
+    return {word_of(name): _split(name, value) for name, value in found.items() if value is not None}
+
+
+def job_options(command: Command) -> Command:
+    """Give a command all options of a job."""
+    from wherry.cli import signature
+
+    extra = [signature.option(one.name, arguments.annotation(one), one.default) for one in CHOICES]
+
+    def call(command: Command, given: Mapping[str, Any], own: dict[str, Any]) -> Any:
+        return command(options=told(given), **own)
+
+    return signature.extended(command, extra, call, without="options")
+
+
+def _split(name: str, value: Any) -> Any:
+    if TABLE[name].takes is not options.Takes.WORDS:
+        return value
+    words = _LISTS.get(value.strip().lower(), value)
+    return [word.strip() for word in words.split(",") if word.strip()]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINE_SECONDS = 5.0
-_WINDOW = 30.0
+WINDOW = 30.0
 # Before that, a rate says nothing.
 _SETTLED = 3.0
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -28,30 +28,51 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How a run stands.  `expected` is how many items it will have scanned at its end, 0 while nobody knows."""
+    """How a run stands.
+
+    `expected` is how many items it will have scanned at its end, 0 while nobody knows; `expected_bytes` likewise.
+    `done` are the items and bytes that are settled, where that is known sooner than the counts.  `limit` says what
+    it waits for most.
+    """
 
     status: str
     items: dict[str, int]
     bytes: dict[str, int]
     expected: int = 0
     note: str = ""
+    expected_bytes: int = 0
+    done: tuple[int, int] | None = None
+    limit: str = ""
 
     @property
     def scanned(self) -> int:
         return self.items.get("Scanned", 0)
 
+    @property
+    def settled(self) -> tuple[int, int]:
+        """Items and bytes that are done with."""
+        if self.done is not None:
+            return self.done
+        return self.scanned, sum(n for name, n in self.bytes.items() if name not in ("Scanned", "Deleted"))
+
+    @property
+    def moved(self) -> int:
+        """The bytes whose rate is of interest."""
+        return self.done[1] if self.done is not None else self.bytes.get("Transferred", 0)
+
 
 @dataclass
 class Pace:
-    """Rates over the last half minute, and how long it may still take."""
+    """Rates over the last `window` seconds, and how long it may still take."""
 
     begun: float
+    window: float = WINDOW
     _seen: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def note(self, now: float, moment: Moment) -> None:
         """Take a moment in."""
-        self._seen.append((now, moment.scanned, moment.bytes.get("Transferred", 0)))
-        while now - self._seen[0][0] > _WINDOW and len(self._seen) > 2:
+        self._seen.append((now, moment.settled[0], moment.moved))
+        while now - self._seen[0][0] > self.window and len(self._seen) > 2:
             self._seen.popleft()
 
     @property
@@ -63,14 +84,28 @@ class Pace:
         return (items_now - items) / (now - then), (sent_now - sent) / (now - then)
 
     def remaining(self, moment: Moment) -> tuple[float, float] | None:
-        """The least and the most seconds that it may still take; None while nobody knows."""
-        now, rates = self._seen[-1][0], self.rates
-        left = moment.expected - moment.scanned
-        average = moment.scanned / max(now - self.begun, 0.001)
-        if rates is None or left <= 0 or min(rates[0], average) <= 0:
+        """The least and the most seconds that it may still take; None while nobody knows.
+
+        By the rate of the last seconds and by that of all; by items or by bytes, whichever takes longer.
+        """
+        rates = self.rates
+        items, size = moment.settled
+        passed = max(self._seen[-1][0] - self.begun, 0.001)
+        left, left_bytes = moment.expected - items, moment.expected_bytes - size
+        if rates is None or left <= 0:
             return None
-        slowest, fastest = sorted((rates[0], average))
-        return left / fastest, left / slowest
+        now = _longest(left, left_bytes, *rates)
+        on_average = _longest(left, left_bytes, items / passed, moment.moved / passed)
+        if now is None or on_average is None:
+            return None
+        return min(now, on_average), max(now, on_average)
+
+
+def _longest(items: int, size: int, item_rate: float, byte_rate: float) -> float | None:
+    if item_rate <= 0:
+        return None
+    by_bytes = size / byte_rate if size > 0 and byte_rate > 0 else 0.0
+    return max(items / item_rate, by_bytes)
 
 
 class Screen:
@@ -78,12 +113,12 @@ class Screen:
 
     def __init__(
         self, title: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
-        every: float = LINE_SECONDS,
+        every: float = LINE_SECONDS, window: float = WINDOW,
     ) -> None:  # fmt: skip
         self._title = title
         self._clock = clock
         self._every = every
-        self._pace = Pace(clock())
+        self._pace = Pace(clock(), window)
         self._told_at = clock()
         self._live = None
         if not quiet and sys.stderr.isatty():
@@ -126,6 +161,8 @@ class Screen:
             told.append(f"{rates[0]:,.0f} items/s, {size(rates[1])}/s")
         if left := self._pace.remaining(moment):
             told.append(f"{_range(*left)} left")
+        if moment.limit:
+            told.append(f"held up by the {moment.limit}")
         return told
 
     def _picture(self, moment: Moment) -> RenderableType:
@@ -134,7 +171,7 @@ class Screen:
         from rich.table import Table
         from rich.text import Text
 
-        done = min(moment.scanned, moment.expected)
+        done = min(moment.settled[0], moment.expected)
         bar = ProgressBar(total=moment.expected or None, completed=done, pulse=not moment.expected, width=50)
         head = Text.assemble((one_line(self._title), "bold"), "  ", one_line(moment.status))
         passed = self._clock() - self._pace.begun
@@ -168,6 +205,7 @@ def _range(least: float, most: float) -> str:
 
 
 def _counted(moment: Moment) -> list[str]:
+    done = [f"{moment.done[0]:,} done ({size(moment.done[1])})"] if moment.done is not None else []
     words = {
         "Transferred": "transferred",
         "NoTransferNeeded": "not needed",
@@ -176,7 +214,7 @@ def _counted(moment: Moment) -> list[str]:
         "Failed": "failed",
         "Deleted": "deleted",
     }
-    told = []
+    told = done
     for name, word in words.items():
         if count := moment.items.get(name, 0):
             amount = f" ({size(moment.bytes.get(name, 0))})" if name == "Transferred" else ""

@@ -1,6 +1,7 @@
 """Where the programs `wherry` and `xdmsh` begin, and where errors become a line on standard error and an exit code.
 
 Imports nothing but the standard library before a command runs: the engine's worker processes load this module too.
+A plain `copy`, and the version, do without Typer, which takes longer than a small copy.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import sys
 import traceback
 
+from wherry import __version__
 from wherry.model.errors import WherryError
 
 DEBUG = "--debug"
@@ -53,6 +55,15 @@ def _switches(arguments: list[str]) -> tuple[list[str], set[str]]:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"wherry {__version__}")
+        return 0
+    if arguments[:1] == ["copy"]:
+        from wherry.cli import copy_run
+
+        code = copy_run.quick(arguments[1:])
+        if code is not None:
+            return code
     from wherry.cli.program import app
 
     try:

@@ -1,7 +1,8 @@
 """What commands answer: data on standard output, as a table, JSON or tab-separated; all else on standard error.
 
 On a terminal the default is a table, otherwise JSON: the API's own objects, unmodified.  `--query` (JMESPath) works on
-those before they are shown.  Nothing that comes from a server or a file name reaches a terminal unescaped.
+those before they are shown.  Nothing that comes from a server or a file name reaches a terminal unescaped.  Importing
+this costs little: Typer, rich and jmespath are loaded by what needs them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from wherry.cli import defaults, signature
+from wherry.cli import arguments
+from wherry.cli.arguments import Choice, Takes
 from wherry.cli.text import json_safe, one_line, printable
 from wherry.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from wherry.cli.signature import Command
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -33,22 +36,16 @@ class Format(StrEnum):
     NONE = "none"
 
 
-Output = Annotated[
-    Format | None,
-    typer.Option(
-        "--output",
-        "-o",
-        case_sensitive=False,
-        show_default=False,
-        help="table, json, jsonc, tsv or none; by default a table on a terminal, else JSON.",
+PANEL = "What is shown"
+CHOICES = (
+    Choice(
+        "output", ("--output", "-o"), Takes.WORD,
+        "table, json, jsonc, tsv or none; by default a table on a terminal, else JSON.", PANEL, words=Format,
     ),
-]
-Query = Annotated[
-    str | None,
-    typer.Option(
-        metavar="JMESPATH", show_default=False, help="Show only what this JMESPath expression selects."
+    Choice(
+        "query", ("--query",), Takes.TEXT, "Show only what this JMESPath expression selects.", PANEL, "JMESPATH"
     ),
-]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +62,29 @@ class answers:  # noqa: N801 - a decorator
 
     columns: Columns = ()
 
-    def __call__(self, command: signature.Command) -> signature.Command:
-        options = [signature.option("output", Output), signature.option("query", Query)]
+    def __call__(self, command: Command) -> Command:
+        import typer
 
-        def call(command: signature.Command, told: Mapping[str, Any], own: dict[str, Any]) -> None:
+        from wherry.cli import signature
+
+        options = [signature.option(one.name, arguments.annotation(one)) for one in CHOICES]
+
+        def call(command: Command, told: Mapping[str, Any], own: dict[str, Any]) -> None:
             check(told["query"])
-            found = command(**own)
-            code = 0
-            if isinstance(found, Ended):
-                found, code = found.data, found.code
-            if found is not None:
-                show(found, self.columns, told["output"], told["query"])
-            if code:
+            if code := answer(command(**own), self.columns, told["output"], told["query"]):
                 raise typer.Exit(code)
 
         return signature.extended(command, options, call)
+
+
+def answer(found: Any, columns: Columns, form: Format | None = None, query: str | None = None) -> int:
+    """Show what a command came to; its exit code."""
+    code = 0
+    if isinstance(found, Ended):
+        found, code = found.data, found.code
+    if found is not None:
+        show(found, columns, form, query)
+    return code
 
 
 def check(query: str | None) -> None:
@@ -104,6 +109,8 @@ def show(found: Any, columns: Columns = (), form: Format | None = None, query: s
 
 def chosen() -> Format:
     """The form that is used when a command does not say."""
+    from wherry.cli import defaults
+
     told = os.environ.get("WHERRY_OUTPUT") or defaults.read("output")
     if told is None:
         return Format.TABLE if sys.stdout.isatty() else Format.JSON
@@ -124,6 +131,8 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Say --yes: there is no terminal to ask on.")
+    import typer
+
     if not typer.confirm(printable(question), err=True):
         raise UsageError("Nothing was done.")
 

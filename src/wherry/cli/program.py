@@ -1,33 +1,99 @@
-"""All commands of `wherry`, put together.  Called by `main` alone; importing it costs no more than Typer."""
+"""All commands of `wherry`, put together.  Called by `main` alone; importing it costs no more than Typer.
+
+The module of a command is imported when that command is asked for, so that none waits for what another one needs.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from wherry import __version__
-from wherry.cli import (
-    agent,
-    agent_group,
-    config,
-    copy,
-    demo,
-    endpoint,
-    exits,
-    group,
-    job,
-    log,
-    login,
-    mover,
-    project,
-    role,
-    run,
-    serve,
-    storage,
-)
+
+# Where each command is: module and function, or the Typer app of a noun.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("serve", "serve"),
+    "env": ("serve", "env"),
+    "login": ("login", "login"),
+    "logout": ("login", "logout"),
+    "copy": ("copy", "copy"),
+    "demo": ("demo", "demo"),
+    "exit-codes": ("exits", "tell_all"),
+    "device": ("serve", "device"),
+    "group": ("group", "app"),
+    "mover": ("mover", "app"),
+    "project": ("project", "app"),
+    "endpoint": ("endpoint", "app"),
+    "agent": ("agent", "app"),
+    "agent-group": ("agent_group", "app"),
+    "job": ("job", "app"),
+    "run": ("run", "app"),
+    "log": ("log", "app"),
+    "storage": ("storage", "accounts"),
+    "container": ("storage", "containers"),
+    "role": ("role", "app"),
+    "config": ("config", "app"),
+    # As `az storage-mover` has them.
+    "job-definition": ("job", "app"),
+    "job-run": ("run", "app"),
+}
+_HIDDEN = ("job-definition", "job-run")
+
+
+class _Commands(MutableMapping[str, Any]):
+    """The commands by name, each made when it is looked up."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = _made(name, *_COMMANDS[name])
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Program(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **told: Any) -> None:
+        super().__init__(**told)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+
+def _made(name: str, module: str, attribute: str) -> Any:
+    found = import_module(f"wherry.cli.{module}")
+    what = getattr(found, attribute)
+    if isinstance(what, typer.Typer):
+        what.rich_markup_mode = None
+        group = typer.main.get_group(what)
+        group.name, group.hidden = name, name in _HIDDEN
+        return group
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, cls=getattr(found, "Help", TyperCommand))(what)
+    return typer.main.get_command(single)
+
 
 app = typer.Typer(
+    cls=_Program,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -56,34 +122,3 @@ def wherry(
     Data goes to standard output: a table on a terminal, else JSON (--output, --query); all else to standard error.
     Errors say what to do; exit codes are told by: wherry exit-codes.
     """
-
-
-def exit_codes() -> None:
-    """Tell what exit codes mean."""
-    for code, meaning in exits.MEANING.items():
-        print(f"{int(code):>4}  {meaning}")
-
-
-for _command in (serve.serve, serve.env, login.login, login.logout, copy.copy, demo.demo):
-    app.command()(_command)
-app.command("exit-codes")(exit_codes)
-for _noun, _name in (
-    (serve.device, "device"),
-    (group.app, "group"),
-    (mover.app, "mover"),
-    (project.app, "project"),
-    (endpoint.app, "endpoint"),
-    (agent.app, "agent"),
-    (agent_group.app, "agent-group"),
-    (job.app, "job"),
-    (run.app, "run"),
-    (log.app, "log"),
-    (storage.accounts, "storage"),
-    (storage.containers, "container"),
-    (role.app, "role"),
-    (config.app, "config"),
-):
-    app.add_typer(_noun, name=_name)
-# As `az storage-mover` has them.
-app.add_typer(job.app, name="job-definition", hidden=True)
-app.add_typer(run.app, name="job-run", hidden=True)

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Answer
-from wherry.cli import copy as copying
 from wherry.cli.exits import Exit
-from wherry.model.errors import UsageError
 from wherry.model.outcomes import Counters
 from wherry.model.run import End, RunStatus
 
@@ -127,20 +125,6 @@ def test_a_link_hides_no_place(source: Path, tmp_path: Path, wherry: Program) ->
     (tmp_path / "elsewhere").symlink_to(source)
 
     assert wherry("copy", str(source), str(tmp_path / "elsewhere" / "deep")).code == 11
-
-
-def test_a_signature_belongs_into_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="WHERRY_BLOB_SAS") as refused:
-        copying.place("blob:https://host/container?sig=hush-hush")
-    assert "hush" not in str(refused.value)
-
-    with pytest.raises(UsageError, match="not set"):
-        copying.place("blob:https://host/container")
-
-    monkeypatch.setenv("WHERRY_BLOB_SAS", "?si=x&sig=hush-hush")
-    spec = copying.place("blob:https://host/container/")
-    assert (spec.kind, spec.location, spec.secret) == ("blob", "https://host/container", "si=x&sig=hush-hush")
-    assert "hush" not in repr(spec)
 
 
 def test_the_same_container_twice_is_refused(wherry: Program, monkeypatch: pytest.MonkeyPatch) -> None:

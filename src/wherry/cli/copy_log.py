@@ -1,0 +1,146 @@
+"""The log of `wherry copy`: a row for each item as JSON lines, tab-separated or Parquet, made from whole segments.
+
+A segment's lines have the fields of `model.outcomes.Row`, already escaped, so that no row becomes an object here: a
+million of them take a second.  The columns are those of the API's copy log; paths and details stay escaped
+(`model.names`).  `Codes` counts what a report tells.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from wherry.model.errors import UsageError
+from wherry.model.outcomes import Row, encode_rows, iso_time
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+Lines = Callable[[str], None]
+"""Takes whole lines of a segment."""
+
+COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
+_CODE = re.compile(r"\t(AZSM\d{4})\t")
+
+
+class CopyLog:
+    """What the engine tells of items.  Call it with a row, or with a whole segment, which is faster."""
+
+    def __init__(self) -> None:
+        self._takers: list[Lines] = []
+
+    def to(self, taker: Lines) -> None:
+        """Pass all lines on to `taker` as well."""
+        self._takers.append(taker)
+
+    def __bool__(self) -> bool:
+        return bool(self._takers)
+
+    def __call__(self, row: Row) -> None:
+        self.segment(encode_rows([row]))
+
+    def segment(self, segment: bytes) -> None:
+        """Take a segment of the log as it was committed."""
+        if self._takers:
+            lines = gzip.decompress(segment).decode()
+            for take in self._takers:
+                take(lines)
+
+
+class Codes:
+    """Counts the codes of rows."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, lines: str) -> None:
+        self.counts.update(_CODE.findall(lines))
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Lines]:
+    """A log in the form that the file's name asks for; its folder must exist."""
+    with ExitStack() as stack:
+        if file.suffix == ".parquet":
+            yield stack.enter_context(_parquet(file))
+        else:
+            out = stack.enter_context(file.open("wb"))
+            yield _writer(out, _json if file.suffix in (".jsonl", ".json", ".ndjson") else _tsv)
+
+
+def _writer(out: BinaryIO, form: Callable[[str], str]) -> Lines:
+    def write(lines: str) -> None:
+        out.write(form(lines).encode())
+
+    return write
+
+
+def _tsv(lines: str) -> str:
+    fields = (line.split("\t") for line in lines.splitlines())
+    return "".join(
+        f"{time}\t{outcome}\t{code}\t{kind}\t{size}\t{path}\t{detail}\n"
+        for time, kind, outcome, code, size, path, detail in fields
+    )
+
+
+def _json(lines: str) -> str:
+    if "\\" in lines or '"' in lines:
+        # Nothing else of JSON needs an escape in what is escaped already.
+        lines = lines.replace("\\", "\\\\").replace('"', '\\"')
+    seconds: dict[str, str] = {}
+    out = []
+    for line in lines.splitlines():
+        time, kind, outcome, code, size, path, detail = line.split("\t")
+        whole, _, fraction = time.partition(".")
+        second = seconds.get(whole) or seconds.setdefault(whole, iso_time(int(whole))[:19])
+        more = f', "details": "{detail}"' if detail else ""
+        out.append(
+            f'{{"timeGenerated": "{second}.{fraction}Z", "itemPath": "{path}", "itemType": "{kind}", '
+            f'"fileSize": {size}, "transferResult": "{outcome}", "statusCode": "{code}"{more}}}\n'
+        )
+    return "".join(out)
+
+
+@contextmanager
+def _parquet(file: Path) -> Iterator[Lines]:
+    try:
+        import pyarrow as pa
+        from pyarrow import compute, csv, parquet
+    except ImportError:
+        raise UsageError(
+            "A log in Parquet needs pyarrow: pip install 'wherry[parquet]'. Or name the log .jsonl or .tsv."
+        ) from None
+    schema = _schema(pa)
+    fields = ("timeGenerated", "itemType", "transferResult", "statusCode", "fileSize", "itemPath", "details")
+    read = csv.ReadOptions(column_names=fields)
+    parse = csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False, newlines_in_values=False)
+    types = {name: pa.string() for name in fields}
+    convert = csv.ConvertOptions(
+        column_types=types | {"timeGenerated": pa.float64(), "fileSize": pa.int64()},
+        strings_can_be_null=False,
+    )
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+
+        def write(lines: str) -> None:
+            if not lines:
+                return
+            source = pa.BufferReader(lines.encode())
+            table = csv.read_csv(source, read_options=read, parse_options=parse, convert_options=convert)
+            ms = compute.round(compute.multiply(table["timeGenerated"], 1000.0)).cast(pa.int64())
+            table = table.set_column(0, "timeGenerated", ms.cast(schema.field("timeGenerated").type))
+            writer.write_table(table.select(COLUMNS).cast(schema))
+
+        yield write
+
+
+def _schema(arrow: Any) -> pa.Schema:
+    word = arrow.dictionary(arrow.int8(), arrow.string())
+    return arrow.schema([
+        ("timeGenerated", arrow.timestamp("ms", tz="UTC")), ("itemPath", arrow.string()), ("itemType", word),
+        ("fileSize", arrow.int64()), ("transferResult", word), ("statusCode", word), ("details", arrow.string()),
+    ])  # fmt: skip
