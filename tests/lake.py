@@ -221,6 +221,8 @@ class Lake:
         node = self.nodes[request.path]
         assert ("x-ms-acl" in request.headers) != ("x-ms-permissions" in request.headers)
         node.acl = request.headers.get("x-ms-acl", "")
+        if node.acl:
+            node.permissions = _of_acl(node.acl)
         if octal := request.headers.get("x-ms-permissions"):
             assert len(octal) == 4
             node.permissions = letters(int(octal, 8))
@@ -266,6 +268,12 @@ def letters(mode: int) -> str:
     """The permissions as the service writes them."""
     text = "".join(letter if mode >> (8 - at) & 1 else "-" for at, letter in enumerate("rwxrwxrwx"))
     return text[:8] + {("x", 1): "t", ("-", 1): "T"}.get((text[8], mode >> 9 & 1), text[8])
+
+
+def _of_acl(acl: str) -> str:
+    """The permissions that an ACL makes: those of the group are its mask, where it has one."""
+    own = dict(entry.rsplit(":", 1) for entry in acl.split(",") if not entry.startswith("default:"))
+    return own["user:"] + own.get("mask:", own["group:"]) + own["other:"]
 
 
 def _condition(request: Sent, node: Node | None) -> Told | None:

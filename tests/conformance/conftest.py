@@ -15,6 +15,7 @@ from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
 from tests.buckets import BucketServer
+from tests.lake import lake
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.http.patience import Patience
@@ -32,6 +33,8 @@ CASES = [
     "posix-without-openat2",
     "blob",
     "blob-subpath",
+    "lake",
+    "lake-subpath",
     "s3",
     "s3-prefix",
 ]
@@ -161,6 +164,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "bucket_server")
 
 
+@pytest.fixture
+def lake_url() -> Iterator[str]:
+    with lake() as made:
+        yield made.url
+
+
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     kind: str = request.param
@@ -180,6 +189,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         server: BucketServer = request.getfixturevalue("bucket_server")
         bucket = server.spec(server.bucket("conform"), b"deep/er" if kind == "s3-prefix" else b"")
         make = lambda fence: S3Store(bucket, fence, QUICK, part=PART, page=3)  # noqa: E731
+    elif kind.startswith("lake"):
+        subpath = b"deep/er" if kind == "lake-subpath" else b""
+        spec = StoreSpec("blob", request.getfixturevalue("lake_url"), subpath, secret="sp=racwdlp&sig=x")
+        make = lambda fence: BlobStore(spec, fence, QUICK, part=PART, page=3)  # noqa: E731
     else:
         azurite = request.getfixturevalue("azurite")
         spec = blob_spec(azurite, b"deep/er" if kind == "blob-subpath" else b"")

@@ -165,7 +165,9 @@ class Content:
 class Store(Protocol):
     """A place that holds items, opened at a root."""
 
-    traits: Traits
+    @property
+    def traits(self) -> Traits:
+        """What it can do; the first question may ask the service."""
 
     def probe(self) -> Root:
         """Look at the root now.  `NotFound` or `Denied` when it cannot be used."""
@@ -247,7 +249,9 @@ class HoldsLinks(Protocol):
 class TakesParts(Protocol):
     """Takes a large file in parts that are kept until they are published (`put_limit` is not 0)."""
 
-    traits: Traits
+    @property
+    def traits(self) -> Traits:
+        """As those of the store."""
 
     def staged(self, path: bytes) -> Mapping[str, int]:
         """Sizes of the parts that are there and not published, by part id."""

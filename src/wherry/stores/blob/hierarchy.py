@@ -76,11 +76,10 @@ def access(mode: int, attributes: Attributes) -> str:
 
 
 def permissions(text: str) -> int | None:
-    """The nine bits and the sticky one of `rwxr-x--T`, as listings tell them; None when it is none."""
+    """The nine bits of `rwxr-x--T`, as listings tell them; None when it is none."""
     if len(text) < 9 or any(letter not in allowed for letter, allowed in zip(text, _ALLOWED, strict=False)):
         return None
-    bits = sum(1 << (8 - at) for at in range(9) if text[at] not in "-T")
-    return bits | (0o1000 if text[8] in "tT" else 0)
+    return sum(1 << (8 - at) for at in range(9) if text[at] not in "-T")
 
 
 _ALLOWED = ("r-", "w-", "x-", "r-", "w-", "x-", "r-", "w-", "x-tT")

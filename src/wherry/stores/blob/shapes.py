@@ -77,4 +77,4 @@ def _with_access(entry: Entry, text: str) -> Entry:
     now = hierarchy.permissions(text)
     if now is None or entry.mode is None:
         return entry
-    return entry._replace(mode=entry.mode & 0o6000 | now)
+    return entry._replace(mode=entry.mode & 0o7000 | now)
