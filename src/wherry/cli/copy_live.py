@@ -27,15 +27,32 @@ class Live(Protocol):
     `items` and `bytes` are what is done, `counters` what is committed of it.
     """
 
-    counters: Counters
-    items: int
-    bytes: int
-    listing: float
-    reading: float
-    writing: float
-    computing: float
-    threads: int
-    scanning: bool
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def items(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def listing(self) -> float: ...
+
+    @property
+    def reading(self) -> float: ...
+
+    @property
+    def writing(self) -> float: ...
+
+    @property
+    def computing(self) -> float: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def scanning(self) -> bool: ...
 
 
 class Observed:

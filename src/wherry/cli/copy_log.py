@@ -25,14 +25,16 @@ Lines = Callable[[str], None]
 """Takes whole lines of a segment."""
 
 COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
+_TOGETHER = 1000
 _CODE = re.compile(r"\t(AZSM\d{4})\t")
 
 
 class CopyLog:
-    """What the engine tells of items.  Call it with a row, or with a whole segment, which is faster."""
+    """What the engine tells of items: in whole segments, or by calling this with rows, which end with `flush`."""
 
     def __init__(self) -> None:
         self._takers: list[Lines] = []
+        self._rows: list[Row] = []
 
     def to(self, taker: Lines) -> None:
         """Pass all lines on to `taker` as well."""
@@ -42,7 +44,15 @@ class CopyLog:
         return bool(self._takers)
 
     def __call__(self, row: Row) -> None:
-        self.segment(encode_rows([row]))
+        self._rows.append(row)
+        if len(self._rows) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on the rows that are held back."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self.segment(encode_rows(rows))
 
     def segment(self, segment: bytes) -> None:
         """Take a segment of the log as it was committed."""

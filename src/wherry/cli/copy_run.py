@@ -131,6 +131,7 @@ def _reported(job: Job, stack: ExitStack, observed: Observed) -> Ended:
     with ExitStack() as logs:
         if asked.log is not None:
             log.to(logs.enter_context(copy_log.opened(asked.log)))
+        logs.callback(log.flush)
         report = _run(job, log, observed)
     told = answer_of(report)
     if job.options.dry_run:

@@ -113,11 +113,11 @@ class Screen:
 
     def __init__(
         self, title: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
-        every: float = LINE_SECONDS, window: float = WINDOW,
+        every: float | None = None, window: float = WINDOW,
     ) -> None:  # fmt: skip
         self._title = title
         self._clock = clock
-        self._every = every
+        self._every = LINE_SECONDS if every is None else every
         self._pace = Pace(clock(), window)
         self._told_at = clock()
         self._live = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Answer
+from wherry import __version__
 from wherry.cli.exits import Exit
 from wherry.model.outcomes import Counters
 from wherry.model.run import End, RunStatus
@@ -134,6 +137,171 @@ def test_the_same_container_twice_is_refused(wherry: Program, monkeypatch: pytes
 
     assert answer.code == 11
     assert answer.err.startswith("AZSM1033: ")
+
+
+def test_a_manifest_narrows_the_source(source: Path, tmp_path: Path, wherry: Program) -> None:
+    (tmp_path / "list").write_bytes(b"./deep/\0one.txt\0")
+
+    answer = wherry(
+        "copy", str(source), str(tmp_path / "target"), "--manifest", str(tmp_path / "list"), "--workers", "0"
+    )
+
+    assert answer.code == 0
+    assert set(copied(tmp_path / "target")) == {"deep", "deep/two.bin", "one.txt"}
+    assert list(tmp_path.glob("wherry-manifest-*")) == []
+
+
+def test_a_manifest_may_come_by_standard_input(
+    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one.txt\ngone\n")))
+
+    answer = wherry("copy", str(source), str(tmp_path / "target"), "--manifest", "-", "--workers", "0")
+
+    assert answer.code == Exit.ITEMS_FAILED
+    assert answer.data["items"] == {"Scanned": 2, "Transferred": 1, "Failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "told"),
+    [
+        ("one.txt", ("--mode", "mirror"), "leave out --manifest, or copy additively"),
+        ("one.txt\n../out", (), "line 2: '../out'"),
+        ("", (), "names no paths"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    lines: str, more: tuple[str, ...], told: str, source: Path, tmp_path: Path, wherry: Program
+) -> None:
+    (tmp_path / "list").write_text(lines)
+
+    answer = wherry(
+        "copy", str(source), str(tmp_path / "target"), "--manifest", str(tmp_path / "list"), *more
+    )
+
+    assert answer.code == Exit.USAGE
+    assert told in answer.err
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_state_goes_with_its_manifest(source: Path, tmp_path: Path, wherry: Program) -> None:
+    base = (
+        "copy",
+        str(source),
+        str(tmp_path / "target"),
+        "--state",
+        str(tmp_path / "state"),
+        "--workers",
+        "0",
+    )
+    (tmp_path / "list").write_text("one.txt")
+    (tmp_path / "other").write_text("deep/")
+    assert wherry(*base, "--manifest", str(tmp_path / "list")).code == 0
+
+    assert wherry(*base, "--manifest", str(tmp_path / "list")).data["resumed"] is True
+    assert "another manifest" in wherry(*base, "--manifest", str(tmp_path / "other")).err
+    assert "give it again" in wherry(*base).err
+
+    plain = (*base[:3], "--state", str(tmp_path / "plain"), "--workers", "0")
+    assert wherry(*plain).code == 0
+    assert "one without a manifest" in wherry(*plain, "--manifest", str(tmp_path / "list")).err
+
+
+def test_an_age_needs_no_state(source: Path, tmp_path: Path, wherry: Program) -> None:
+    state = ("--state", str(tmp_path / "state"), "--newer-than", "7d")
+
+    answer = wherry("copy", str(source), str(tmp_path / "target"), *state)
+
+    assert answer.code == Exit.USAGE
+    assert "need a date" in answer.err
+
+
+def test_a_report_tells_what_was_asked_and_what_came_of_it(
+    source: Path, tmp_path: Path, wherry: Program
+) -> None:
+    file = tmp_path / "report.json"
+    options = ("--exclude", "*.tmp", "--min-size", "1", "--workers", "0", "--report", str(file))
+
+    answer = wherry("copy", str(source), str(tmp_path / "target"), *options)
+
+    report = json.loads(file.read_text())
+    assert report["asked"] == {
+        "source": str(source), "target": str(tmp_path / "target"), "workers": 0,
+        "options": {"exclude": ["*.tmp"], "minSize": 1},
+    }  # fmt: skip
+    assert {name: report[name] for name in answer.data} == answer.data
+    assert (report["exitCode"], report["wherry"]) == (0, __version__)
+    assert report["started"] <= report["ended"]
+    assert {one["code"]: one["count"] for one in report["codes"]} == {"AZSM0000": 4, "AZSM2001": 1}
+    assert all(one["message"] and one["remedy"] for one in report["codes"])
+    assert report["rates"]["itemsPerSecond"] > 0
+    assert [one.name for one in tmp_path.glob(".report*")] == []
+
+
+def test_nothing_is_copied_when_report_or_log_cannot_be_written(
+    source: Path, tmp_path: Path, wherry: Program
+) -> None:
+    for option in ("--report", "--log"):
+        answer = wherry("copy", str(source), str(tmp_path / "target"), option, str(tmp_path / "no" / "file"))
+
+        assert answer.code == Exit.ERROR
+        assert "No such file or directory" in answer.err
+        assert not (tmp_path / "target").exists()
+
+
+def test_a_dry_run_says_what_would_be_done_and_what_is_lost(
+    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wherry.engine import copy as engine
+
+    @dataclass(frozen=True)
+    class Report(engine.Report):
+        losses: Mapping[str, int] = field(default_factory=dict)
+
+    counters = Counters({"Scanned": 5, "Transferred": 4, "Excluded": 1}, {"Transferred": 2048})
+    report = Report(counters, End(RunStatus.SUCCEEDED), 1.0, losses={"owner": 4, "xattrs": 1})
+    monkeypatch.setattr(engine, "copy", lambda *_, **__: report)
+
+    answer = wherry("copy", str(source), str(tmp_path / "target"), "--dry-run", "--exclude", "*.tmp")
+
+    assert answer.data["dryRun"] is True
+    assert answer.data["losses"] == {"owner": 4, "xattrs": 1}
+    assert answer.err.splitlines() == [
+        "Nothing was changed. Of 5 items would be: 4 copied (2.0 KiB), 1 left out by filters.",
+        "The target cannot hold their owner and group: 4 items.",
+        "The target cannot hold extended attributes: 1 item.",
+    ]
+
+
+def test_progress_is_told(
+    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wherry.engine import copy as engine
+
+    monkeypatch.setattr("wherry.cli.live.LINE_SECONDS", 0.0)
+
+    def copy(*_: object, progress: Callable[[Counters], None], **__: object) -> engine.Report:
+        counters = Counters({"Scanned": 1200, "Transferred": 1000}, {"Transferred": 2**20})
+        progress(counters)
+        return engine.Report(counters, End(RunStatus.SUCCEEDED), 1.0)
+
+    monkeypatch.setattr(engine, "copy", copy)
+
+    quiet = wherry("copy", str(source), str(tmp_path / "target"), "-q")
+    told = wherry("copy", str(source), str(tmp_path / "target"))
+
+    assert quiet.err == ""
+    assert told.err == "copy: Running, 1,200 items scanned, 1,000 transferred (1.0 MiB)\n"
+
+
+def test_what_is_not_plain_is_read_by_typer_with_the_same_answer(
+    source: Path, tmp_path: Path, wherry: Program
+) -> None:
+    answer = wherry("copy", "--workers", "0", "--", str(source), str(tmp_path / "target"))
+
+    assert answer.code == 0
+    assert answer.data["items"] == {"Scanned": 5, "Transferred": 5}
+    assert wherry("copy", str(source), "--workers", "-1").code == Exit.USAGE
 
 
 def test_failed_items_end_with_10_and_all_is_told(

@@ -38,6 +38,7 @@ def written(file: Path, rows: list[Row]) -> None:
         log.to(taker)
         log.segment(encode_rows(rows[1:]))
         log(rows[0])
+        log.flush()
 
 
 def expected(row: Row) -> tuple[object, ...]:

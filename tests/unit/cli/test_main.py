@@ -27,6 +27,36 @@ def test_help_imports_nothing_that_is_slow() -> None:
     assert {name.partition(".")[0] for name in answer.stdout.split()} & SLOW == set()
 
 
+def test_a_plain_copy_loads_nothing_that_is_slow(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    code = (
+        "import sys; from wherry.cli.main import call\n"
+        f"assert call(['copy', {str(tmp_path / 'source')!r}, {str(tmp_path / 'target')!r}, '--workers', '0']) == 0\n"
+        "print(*sorted(sys.modules), sep='\\n', file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = {name.partition(".")[0] for name in answer.stderr.split()}
+    assert (
+        loaded & (SLOW | {"argparse", "asyncio", "awscrt", "http", "pyarrow", "pydantic", "typer"}) == set()
+    )
+
+
+def test_the_version_is_told_at_once() -> None:
+    code = "import sys; from wherry.cli.main import call; call(['--version']); print('typer' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert answer.stdout == f"wherry {__version__}\nFalse\n"
+
+
+def test_a_command_loads_no_other_one() -> None:
+    code = "import sys; from wherry.cli.main import call; call(['exit-codes']); print(*sys.modules, file=sys.stderr)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "wherry.cli.exits" in answer.stderr.split()
+    assert "wherry.cli.job" not in answer.stderr.split()
+
+
 def test_a_worker_process_loads_no_command_line() -> None:
     code = "import sys, wherry.cli.main; print('typer' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
