@@ -18,6 +18,7 @@ from bench.workloads import ALL, BY_NAME, Workload
 
 FULL_ROUNDS = 5
 CEILING_PUTS = 100_000
+PROFILE_SCALE = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,6 +83,9 @@ def _run(options: argparse.Namespace) -> int:
         failed += not _one(workload, options, folder)
     print(f"\nresults: {folder}")
     if whole and not failed and options.rounds >= FULL_ROUNDS:
+        for workload in chosen:
+            if profile.is_possible(workload) and not (folder / f"profile-{workload.name}.json").exists():
+                profile.show(workload, PROFILE_SCALE, options.scratch, folder)
         return _page(folder.name)
     return 1 if failed else 0
 

@@ -158,7 +158,7 @@ def whole(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: i
         *_machine(measured),
         *_ceiling(found.get("ceiling")),
         *(section(told) + "\n" for told in measured),
-        *_profiles(found),
+        *_profiles(found, workloads),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -225,13 +225,15 @@ def _ceiling(told: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _profiles(found: dict[str, dict[str, Any]]) -> list[str]:
-    profiles = [told for name, told in found.items() if name.startswith("profile-")]
+def _profiles(found: dict[str, dict[str, Any]], workloads: list[Workload]) -> list[str]:
+    names = [f"profile-{workload.name}" for workload in workloads]
+    profiles = [found[name] for name in names if name in found]
     if not profiles:
         return []
     parts = ["## Where the rest goes", ""]
     for told in profiles:
-        parts += [f"### {BY_NAME[told['workload']].title}", "", *told["lines"], ""]
+        scale = "" if told["scale"] == 1 else f", at a scale of {told['scale']:g}"
+        parts += [f"### {BY_NAME[told['workload']].title}{scale}", "", *told["lines"], ""]
     return parts
 
 

@@ -1,18 +1,21 @@
 """Answers as the Blob service gives them, for what movers ask while they fill an empty container.
 
 Any credential will do. Listings are always empty, an object that has come is there for HEAD, staged blocks are there
-for Get Block List. Checksums are not compared: what that costs is the service's.
+for Get Block List. A condition that does not hold is refused, and so is a wrong CRC64 (of a large body, and a wrong
+MD5, by a checked sink).
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from typing import Literal
 
-from bench.sinks.request import Request, headers_of, reply, unchunked
+from bench.sinks.request import Request, expects, headers_of, reply, unchunked
 from bench.sinks.tally import Part, Tally, Thing, metadata
 
 META = b"x-ms-meta-"
+CRC = b"x-ms-content-crc64"
 _DATE = "Mon, 23 Nov 2026 06:00:00 GMT"
 _ETAG = '"0x8DD0123456789AB"'
 _COMMON = {
@@ -55,11 +58,14 @@ def _refused(status: str, code: str) -> bytes:
 
 
 _NO_BLOB = _refused("404 The specified blob does not exist.", "BlobNotFound")
+_CONDITION = _refused("412 Precondition Failed", "ConditionNotMet")
 _NO_OPERATION = _refused("400 Bad Request", "UnsupportedHttpVerb")
 
 
 class BlobDialect:
     """See the module; a `Dialect` of the loop."""
+
+    crc = CRC
 
     def __init__(self) -> None:
         self.tally = Tally()
@@ -85,6 +91,9 @@ class BlobDialect:
 
     def _put(self, request: Request) -> bytes:
         query = request.query
+        if (wrong := damaged(request, CRC, "little")) is not None:
+            self.tally.calls[f"refused: {wrong}"] += 1
+            return _refused("400 Bad Request", wrong)
         if b"comp=" not in query and b"restype=" not in query:
             return self._whole(request)
         if b"comp=blocklist" in query:
@@ -104,6 +113,8 @@ class BlobDialect:
     def _whole(self, request: Request) -> bytes:
         tally = self.tally
         tally.calls["Put Blob"] += 1
+        if not expects(request.head, request.path in tally.things):
+            return _CONDITION
         thing = Thing(_size(request), request.head)
         if digest := _digest(request):
             thing.digests.append((thing.size, digest))
@@ -112,6 +123,8 @@ class BlobDialect:
 
     def _commit(self, request: Request) -> bytes:
         self.tally.calls["Put Block List"] += 1
+        if not expects(request.head, request.path in self.tally.things):
+            return _CONDITION
         staged = self.tally.parts.pop(request.path, {})
         wanted = [part.decode() for part in _ID.findall(bytes(request.body or b""))]
         if any(part not in staged for part in wanted):
@@ -183,6 +196,19 @@ def _size(request: Request) -> int:
 
 def _digest(request: Request) -> str:
     return request.digest.hexdigest() if request.digest is not None else ""
+
+
+def damaged(request: Request, header: bytes, order: Literal["little", "big"]) -> str | None:
+    """The service's word for a checksum that does not fit the body, where it was made; None when all is well."""
+    if request.crc is not None:
+        told = request.header(header)
+        if told is not None and told != base64.b64encode(request.crc.to_bytes(8, order)):
+            return "Crc64Mismatch"
+    if request.md5 is not None:
+        told = request.header(b"content-md5")
+        if told is not None and told != base64.b64encode(request.md5.digest()):
+            return "Md5Mismatch"
+    return None
 
 
 def content_md5(head: bytes) -> str:

@@ -1,8 +1,8 @@
 """The loop of a sink: one process, one thread, epoll, and no look at a byte that is not needed.
 
-Bodies over plain HTTP are thrown away inside the kernel (`MSG_TRUNC`); those by TLS have to be decrypted. A *checked*
-sink hashes them instead, for rounds that are not timed. With a latency every answer waits for its time in a queue, as
-all wait equally long.
+Large bodies over plain HTTP are thrown away inside the kernel (`MSG_TRUNC`); those by TLS have to be decrypted. A
+*checked* sink hashes them instead and compares every checksum, for rounds that are not timed. With a latency every
+answer waits for its time in a queue, as all wait equally long.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import time
 from collections import deque
 from typing import Protocol
 
+from awscrt import checksums
+
 from bench.sinks.request import Request, reply
 from bench.sinks.tally import Tally
 
 _BUFFER = 1024 * 1024
 _TRUNCATE_FROM = 128 * 1024
+# Checksums of smaller bodies are always compared, as clients find out by that whether a service does it.
+_COMPARE_BELOW = 64 * 1024
 _READS_AT_ONCE = 64
 _LONGEST_HEAD = 64 * 1024
 _NOT_IMPLEMENTED = reply("501 Not Implemented", {"Connection": "close"})
@@ -31,6 +35,8 @@ class Dialect(Protocol):
     """How one kind of service answers."""
 
     tally: Tally
+    crc: bytes
+    """The header of a CRC-64/NVME."""
 
     def wants_body(self, request: Request) -> bool:
         """Whether the body says something that the answer needs."""
@@ -247,14 +253,20 @@ class Loop:
             request.body = bytearray()
         elif self._checked:
             request.digest = hashlib.sha256()
+            request.md5 = hashlib.md5(usedforsecurity=False)
+        if (request.length < _COMPARE_BELOW or self._checked) and self._dialect.crc in head:
+            request.crc = 0
         return request
 
     def _body(self, connection: _Connection, request: Request, start: int, size: int) -> bool:
         """Take some of a body; True when it was the last of it."""
         if request.body is not None:
             request.body += self._view[start : start + size]
-        elif request.digest is not None:
+        elif request.digest is not None and request.md5 is not None:
             request.digest.update(self._view[start : start + size])
+            request.md5.update(self._view[start : start + size])
+        if request.crc is not None:
+            request.crc = checksums.crc64nvme(self._view[start : start + size], request.crc)
         request.left -= size
         if request.left:
             return False

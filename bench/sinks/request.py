@@ -16,7 +16,7 @@ _USUAL_LENGTH = b"\r\nContent-Length: "
 class Request:
     """A head, and how much of its body is still to come."""
 
-    __slots__ = ("body", "digest", "head", "left", "length", "method", "path", "query")
+    __slots__ = ("body", "crc", "digest", "head", "left", "length", "md5", "method", "path", "query")
 
     def __init__(self, head: bytes) -> None:
         first = head.index(b"\r\n")
@@ -26,6 +26,8 @@ class Request:
         self.length = self.left = length_of(head)
         self.body: bytearray | None = None
         self.digest: hashlib._Hash | None = None
+        self.md5: hashlib._Hash | None = None
+        self.crc: int | None = None
 
     def header(self, name: bytes) -> bytes | None:
         return headers_of(self.head).get(name)
@@ -36,6 +38,14 @@ class Request:
             name: values[0]
             for name, values in parse_qs(self.query.decode("latin-1"), keep_blank_values=True).items()
         }
+
+
+def expects(head: bytes, there: bool) -> bool:
+    """Whether the conditions of a write hold, when something is there or is not."""
+    if b"-match" not in head and b"-Match" not in head:
+        return True
+    headers = headers_of(head)
+    return (b"if-none-match" not in headers) if there else (b"if-match" not in headers)
 
 
 def length_of(head: bytes) -> int:

@@ -95,7 +95,7 @@ def complete() -> tuple[dict[str, dict[str, Any]], list[Workload]]:
 
 def test_a_page_is_made_of_a_full_run() -> None:
     found, workloads = complete()
-    found["profile-small"] = {"workload": "small", "lines": ["- 12 µs an item"]}
+    found["profile-small"] = {"workload": "small", "scale": 0.2, "lines": ["- 12 µs an item"]}
     found["ceiling"] = {
         "sinks": [{"name": "blob, http", "puts": 10, "seconds": 2.0, "client": 1.0, "server": 2.0}]
     }

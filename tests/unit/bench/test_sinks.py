@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from awscrt import checksums
 
 from bench import sink as sinks
 from bench.sink import Sink
@@ -115,6 +116,38 @@ def test_a_list_with_a_block_that_never_came_is_refused(blob: Client) -> None:
     assert (status, headers["x-ms-error-code"]) == (400, "InvalidBlockList")
 
 
+def test_conditions_of_writes_hold(blob: Client) -> None:
+    assert blob.ask("PUT", "one", b"x", {"If-Match": '"other"'})[0] == 412
+    assert blob.ask("PUT", "one", b"x", {"If-None-Match": "*"})[0] == 201
+    assert blob.ask("PUT", "one", b"y", {"If-None-Match": "*"})[0] == 412
+
+
+@pytest.mark.parametrize("kind", ["blob", "s3"])
+def test_a_wrong_crc_is_refused(tmp_path: Path, kind: str) -> None:
+    crc = checksums.crc64nvme(BODY)
+    name, order = ("x-ms-content-crc64", "little") if kind == "blob" else ("x-amz-checksum-crc64nvme", "big")
+    right = base64.b64encode(crc.to_bytes(8, "little" if order == "little" else "big")).decode()
+    with sinks.running(kind, tmp_path) as sink:
+        client = Client(sink)
+        wrong = client.ask("PUT", "one", BODY, {name: "AAAAAAAAAAA="})[0]
+        assert client.ask("HEAD", "one")[0] == 404
+        answer = client.ask("PUT", "one", BODY, {name: right})
+        client.close()
+
+    assert (wrong, answer[0] // 100) == (400, 2)
+    assert sink.report["objects"] == 1
+    assert kind == "blob" or answer[1][name] == right
+
+
+def test_a_checked_sink_compares_md5(tmp_path: Path) -> None:
+    with sinks.running("blob", tmp_path, checked=True) as sink:
+        client = Client(sink)
+        wrong = client.ask("PUT", "one", BODY, {"Content-MD5": base64.b64encode(b"0" * 16).decode()})
+        client.close()
+
+    assert (wrong[0], wrong[1]["x-ms-error-code"]) == (400, "Md5Mismatch")
+
+
 def test_a_container_is_always_empty(blob: Client) -> None:
     blob.ask("PUT", "one", b"x")
 
@@ -163,6 +196,27 @@ def test_parts_become_an_object(tmp_path: Path) -> None:
     assert b"-2&quot;</ETag>" in done[2]
     assert sink.objects[0]["size"] == 3
     assert sink.objects[0]["metadata"] == {"mode": "0600"}
+
+
+def test_open_uploads_are_listed_until_they_end(s3: Client) -> None:
+    bodies = [s3.ask("POST", f"{name}?uploads")[2] for name in ("a%20b", "a%20c", "z")]
+    ids = [body.split(b"<UploadId>")[1].split(b"<")[0].decode() for body in bodies]
+
+    listed = s3.ask("GET", "?uploads&prefix=a%20&encoding-type=url")[2]
+    assert b"<Key>a%20b</Key>" in listed
+    assert listed.count(b"<Upload>") == 2
+    assert s3.ask("DELETE", f"a%20b?uploadId={ids[0]}")[0] == 204
+    assert s3.ask("GET", f"a%20b?uploadId={ids[0]}")[0] == 404
+    assert s3.ask("GET", "?uploads&prefix=a")[2].count(b"<Upload>") == 1
+
+
+def test_a_copy_onto_itself_gives_other_metadata(s3: Client) -> None:
+    s3.ask("PUT", "one", b"x", {"x-amz-meta-mode": "1"})
+
+    answer = s3.ask("PUT", "one", headers={"x-amz-copy-source": "/target/one", "x-amz-meta-mode": "2"})
+
+    assert b"<ETag>" in answer[2]
+    assert s3.ask("HEAD", "one")[1]["x-amz-meta-mode"] == "2"
 
 
 def test_the_frames_of_chunks_are_not_counted(tmp_path: Path) -> None:
