@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 os.environ["S3_UPLOAD_PART_MIN_SIZE"] = "1"
@@ -136,12 +136,16 @@ def check_conditions(environ: Environ, headers: dict[str, str]) -> None:
             del environ[name]
         return
     wanted = None
-    if environ["REQUEST_METHOD"] == "POST" and "uploadId=" in query:
+    backend = s3_backends["123456789012"]["aws"]
+    upload = parse_qs(query).get("uploadId", [""])[0]
+    if upload and environ["REQUEST_METHOD"] == "PUT" and upload not in backend.list_multipart_uploads(bucket):
+        raise Refusal("404 Not Found", "NoSuchUpload")
+    if upload and environ["REQUEST_METHOD"] == "POST":
         wanted = headers.get("if-match")
     if "x-amz-copy-source" in headers:
         wanted = headers.get("x-amz-copy-source-if-match")
     if wanted is not None:
-        there = s3_backends["123456789012"]["aws"].get_object(bucket, key)
+        there = backend.get_object(bucket, key)
         if there is None or there.etag.strip('"') != wanted.strip('"'):
             raise Refusal("412 Precondition Failed", "PreconditionFailed")
 

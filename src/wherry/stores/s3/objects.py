@@ -79,6 +79,13 @@ class Objects:
         answer = self._service.ask("HEAD", key, {})
         return None if answer.status == 404 else self._service.checked(answer, key)
 
+    def open(self, key: bytes, size: int) -> Answer | None:
+        """The properties and metadata of an object with its first bytes; None when it is not there or empty."""
+        answer = self._service.ask("GET", key, {}, {"range": f"bytes=0-{size - 1}"})
+        if answer.status == 416 or (answer.status == 404 and answer.code in ("", "NoSuchKey")):
+            return None
+        return self._service.checked(answer, key)
+
     def get(self, key: bytes, offset: int, size: int, etag: str) -> bytes | memoryview:
         """Up to `size` bytes of this version of an object.  Raises `Conflict` when it is another one."""
         headers = {"range": f"bytes={offset}-{offset + size - 1}", **condition(etag)}

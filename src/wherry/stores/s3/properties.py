@@ -1,4 +1,4 @@
-"""What the answer to a HEAD tells of an object, as an entry.  Called by `store` and `writing`."""
+"""What the answer to a HEAD or a GET tells of an object, as an entry.  Called by `store` and `writing`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def metadata(answer: Answer) -> dict[str, str]:
 
 
 def size(answer: Answer) -> int:
-    """How long the object is."""
-    length = answer.headers.get("content-length", "")
+    """How long the object is, of which the answer may hold a part."""
+    length = answer.headers.get("content-range", "").rpartition("/")[2] or answer.headers.get(
+        "content-length", ""
+    )
     return int(length) if length.isdecimal() else 0
 
 

@@ -71,9 +71,9 @@ class Signer:
         proof = hmac.digest(now.key, text.encode("ascii"), "sha256").hex()
         target = f"{path}?{query}" if query else path
         carried = lines.replace("\n", "\r\n")
-        body = f"\r\ncontent-length:{length}" if length >= 0 else ""
+        body = f"\r\nContent-Length: {length}" if length >= 0 else ""
         return (
-            f"{method} {target} HTTP/1.1\r\n{carried}{body}\r\nauthorization:{_KIND} "
+            f"{method} {target} HTTP/1.1\r\n{carried}{body}\r\nAuthorization: {_KIND} "
             f"Credential={self._identity}/{now.scope},SignedHeaders={names},Signature={proof}\r\n\r\n"
         ).encode("ascii")
 

@@ -15,10 +15,11 @@ from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unsuppo
 from wherry.model.plan import Holds
 from wherry.stores.http.metadata import attributes_of, fitting, metadata_of, seconds
 from wherry.stores.http.patience import Patience
+from wherry.stores.http.reader import ObjectReader
 from wherry.stores.http.wire import Wire
 from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence, part_ids, part_size
 from wherry.stores.s3 import properties
-from wherry.stores.s3.folder import Folder, prefix_entry
+from wherry.stores.s3.folder import entries, prefix_entry
 from wherry.stores.s3.listing import Page
 from wherry.stores.s3.objects import Objects
 from wherry.stores.s3.place import Place
@@ -31,37 +32,10 @@ LONGEST_KEY = 1024
 MOST_PARTS = 10_000
 PART = 8 * 1024 * 1024
 LARGEST = 5 * 1024**4
+# As much as comes with the opening of a file, and the longest text of a link.
+_START = 128 * 1024
 _LONGEST_LINK = 64 * 1024
 _THREADS = 8
-
-
-class S3Reader:
-    """One version of an object; another one in its place is `Changed`."""
-
-    def __init__(self, store: S3Store, path: bytes, entry: Entry) -> None:
-        self._store = store
-        self._path = path
-        self._entry = entry
-
-    def read_at(self, offset: int, size: int) -> bytes | memoryview:
-        if offset >= self._entry.size or size <= 0:
-            return b""
-        return self._store.read(self._path, offset, size, self._entry.etag)
-
-    def fileno(self) -> None:
-        return None
-
-    def entry(self) -> Entry:
-        now = self._store.file(self._path)
-        if now is None:
-            raise Changed(f"{names.escape(self._path)}: the object is gone")
-        return now
-
-    def attributes(self) -> Attributes:
-        return attributes_of(self._entry.extra)
-
-    def close(self) -> None:
-        """Nothing to let go of: the connection is the thread's."""
 
 
 class S3Store:
@@ -91,7 +65,8 @@ class S3Store:
                 names.NameRules(part_length=0, path_length=LONGEST_KEY - len(place.prefix), utf8=True),
                 hard_links=False, attributes=True, max_size=LARGEST,
             ),
-            order="bytes", folders="markers", put_limit=part, part_size=part, max_parts=MOST_PARTS,
+            # The service's own is by whole keys: `a-b` comes before what is in `a`.
+            order="none", folders="markers", put_limit=part, part_size=part, max_parts=MOST_PARTS,
             threads=_THREADS, bare=True,
         )  # fmt: skip
 
@@ -103,21 +78,21 @@ class S3Store:
 
     def list(self, folder: bytes) -> Iterator[Entry]:
         prefix = self._folder_key(folder)
-        found = Folder(prefix, self._pages(prefix))
-        if folder and not found.is_there:
+        first, _ = self._objects.list(prefix, "", self._page)
+        if folder and not (first.objects or first.prefixes or first.token):
             raise NotFound(f"{names.escape(folder)}: no such folder")
-        return iter(found)
+        return self._entries(prefix, first)
 
-    def _pages(self, prefix: bytes) -> Iterator[Page]:
-        token = ""
+    def _entries(self, prefix: bytes, page: Page) -> Iterator[Entry]:
+        """Those of this page and of the following ones, which are asked for one by one."""
         while True:
-            page, _ = self._objects.list(prefix, token, self._page)
-            yield page
-            if not page.token:
+            yield from entries(prefix, page)
+            token = page.token
+            if not token:
                 return
+            page, _ = self._objects.list(prefix, token, self._page)
             if page.token == token:
                 raise StoreError("the service's listing does not go on")
-            token = page.token
 
     def stat(self, path: bytes) -> Entry | None:
         return (self.file(path) if path else None) or self._folder(path)
@@ -130,12 +105,9 @@ class S3Store:
     def _folder(self, path: bytes) -> Entry | None:
         key, name = self._folder_key(path), names.basename(path)
         if not path:
-            answer = self._objects.head(key) if key else None
-            return (
-                properties.entry(name, answer, folder=True)
-                if answer
-                else prefix_entry(b"/")._replace(name=b"")
-            )
+            marker = self._objects.head(key) if key else None
+            found = properties.entry(b"", marker, folder=True) if marker else None
+            return found or Entry(b"", Kind.FOLDER, sealed=False)
         page, _ = self._objects.list(key, most=1)
         if not (page.objects or page.prefixes):
             return None
@@ -146,13 +118,15 @@ class S3Store:
     def _folder_key(self, path: bytes) -> bytes:
         return self._top + path + b"/" if path else self._top
 
-    def open(self, path: bytes) -> S3Reader:
-        entry = self.file(path)
-        if entry is None:
+    def open(self, path: bytes) -> ObjectReader:
+        key = self._top + path
+        answer = self._objects.open(key, _START) or self._objects.head(key)
+        if answer is None:
             raise NotFound(f"{names.escape(path)}: no such object")
+        entry = properties.entry(names.basename(path), answer, folder=False)
         if entry.kind is not Kind.FILE:
             raise Unsupported(f"{names.escape(path)}: it is not a plain file")
-        return S3Reader(self, path, entry)
+        return ObjectReader(path, entry, answer.body, self.file, self.read)
 
     def read(self, path: bytes, offset: int, size: int, etag: str) -> bytes | memoryview:
         """Bytes of one version of an object.  Raises `Changed` when it is another one or gone."""
@@ -168,24 +142,27 @@ class S3Store:
         return attributes_of(entry.extra)
 
     def read_link(self, path: bytes) -> bytes:
-        entry = self.file(path)
-        if entry is None:
+        key = self._top + path
+        answer = self._objects.open(key, _LONGEST_LINK)
+        if answer is None and self._objects.head(key) is None:
             raise NotFound(f"{names.escape(path)}: no such object")
-        if entry.kind is not Kind.LINK:
+        if answer is None or properties.entry(b"", answer, folder=False).kind is not Kind.LINK:
             raise Unsupported(f"{names.escape(path)}: it is not a symbolic link")
-        return bytes(self.read(path, 0, _LONGEST_LINK, entry.etag))
+        return bytes(answer.body)
 
     # ------------------------------------------------------------ writing
 
     def put(self, path: bytes, content: Content, like: Entry, expect: Entry | None) -> None:
-        wanted = fitting(metadata_of(like, attributes=content.attributes()), MOST_METADATA)
+        wanted = metadata_of(like, attributes=content.attributes())
         if content.size > self.traits.put_limit:
+            # What cannot be kept is refused before gigabytes are sent.
+            fitting(wanted, MOST_METADATA)
             self._put_parts(path, content, like, wanted, expect)
             return
-        # A copy where need be: to check the source may overwrite what it gave.
-        data = bytes(content.read(0, content.size))
-        content.check()
-        self._writing.put(self._top + path, data, wanted, _expected(path, expect))
+        # A copy where need be: the source may use its memory again before the last attempt to send it.
+        data = content.whole()
+        whole = data if type(data) is bytes else bytes(data)
+        self._writing.put(self._top + path, whole, wanted, _expected(path, expect))
 
     def _put_parts(
         self, path: bytes, content: Content, like: Entry, wanted: dict[str, str], expect: Entry | None
