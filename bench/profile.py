@@ -51,14 +51,17 @@ class Shares:
     functions: list[tuple[str, float, int]]
 
 
+def is_possible(workload: Workload) -> bool:
+    """Whether the system calls of a workload can be made without Wherry."""
+    return workload.kind in ("copy", "rescan")
+
+
 def show(workload: Workload, scale: float, scratch: Path, folder: Path | None) -> int:
     """Profile one workload, print it, and keep it with the results of a run."""
-    if workload.kind == "simulated":
-        print(
-            "a simulated source has no system calls to compare with; profile another workload",
-            file=sys.stderr,
-        )
+    if not is_possible(workload):
+        print(f"{workload.name} has no floor to compare with; profile another workload", file=sys.stderr)
         return 2
+    print(f"\nprofile of {workload.name}, scale {scale:g}", flush=True)
     place = Path(tempfile.mkdtemp(prefix="wherry-bench-", dir=scratch))
     try:
         lines = _lines(Course(workload, scale, place))
