@@ -1,7 +1,8 @@
-"""Descriptors below a root: how `posix` reaches a folder without ever following a link on the way.
+"""Descriptors below a root: how `posix` reaches a folder without ever following a link out of it.
 
-Every open goes by `openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, or, on kernels and in sandboxes that
-lack it, part by part with O_NOFOLLOW: so whoever may write in a tree cannot lead the agent out of it.  Folders
+Every open goes by `openat2` with RESOLVE_BENEATH, and RESOLVE_NO_SYMLINKS unless links are to be followed, or, on
+kernels and in sandboxes that lack it, part by part: so whoever may write in a tree cannot lead the agent out of it.
+Folders
 that are in use are kept open, a few for each thread, and closed by that thread alone, so that no descriptor
 changes its meaning under a call.  Called by `posix` only.
 """
@@ -15,7 +16,6 @@ import stat
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import cache
 
 from wherry.model import names
@@ -40,7 +40,10 @@ _RENAME_NOREPLACE = 1
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
-_RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+_RESOLVE_FOLLOWING = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+_RESOLVE = _RESOLVE_FOLLOWING | _RESOLVE_NO_SYMLINKS
+_MOST_LINKS = 40
+_HERE = (b"", b".", b"..")
 # Room for the kernel's limit of 4096 bytes a call; longer paths are opened in stretches.
 _STRETCH = 3500
 _KEPT_FOLDERS = 16
@@ -71,10 +74,11 @@ def store_error(error: OSError, path: bytes) -> StoreError:
     return made(f"{names.escape(path) or '.'}: {os.strerror(error.errno) if error.errno else error}")
 
 
-def openat2(at: int, path: bytes, flags: int) -> int:
-    """Open `path` beneath `at` through no link at all.  Raises OSError."""
+def openat2(at: int, path: bytes, flags: int, follow: bool = False) -> int:
+    """Open `path` beneath `at`, through links that stay beneath it or through none at all.  Raises OSError."""
     # Without O_NOFOLLOW, which turns "there is a link" into "that is no folder".
-    how = _OpenHow((flags | os.O_CLOEXEC) & ~os.O_NOFOLLOW, 0, _RESOLVE)
+    resolve = _RESOLVE_FOLLOWING if follow else _RESOLVE
+    how = _OpenHow((flags | os.O_CLOEXEC) & ~os.O_NOFOLLOW, 0, resolve)
     for _ in range(8):
         made: int = _libc.syscall(
             _OPENAT2, at, ctypes.c_char_p(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
@@ -85,7 +89,7 @@ def openat2(at: int, path: bytes, flags: int) -> int:
         # EAGAIN: something was renamed on the way and the kernel could not tell whether it stayed beneath.
         if number not in (errno.EAGAIN, errno.EINTR):
             break
-    raise OSError(number, os.strerror(number))
+    raise _error(number)
 
 
 @cache
@@ -103,41 +107,60 @@ def has_openat2() -> bool:
     return True
 
 
-def walk_open(at: int, path: bytes, flags: int) -> int:
+def walk_open(at: int, path: bytes, flags: int, follow: bool = False) -> int:
     """What `openat2` does, part by part."""
-    parts = path.split(b"/")
-    if b".." in parts or path.startswith(b"/"):
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-    held = at
+    left = path.split(b"/")[::-1]
+    if b".." in left or path.startswith(b"/"):
+        raise _error(errno.EXDEV)
+    way, links = [at], 0
     try:
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            inner = _open_part(held, part, flags | os.O_NOFOLLOW | os.O_CLOEXEC if last else FOLDER)
-            if held != at:
-                os.close(held)
-            held = inner
-    except OSError:
-        if held != at:
-            os.close(held)
-        raise
-    return held
+        while True:
+            part = left.pop()
+            text = _link_text(way[-1], part)
+            if text is not None:
+                links += 1
+                if links > (_MOST_LINKS if follow else 0):
+                    raise _error(errno.ELOOP)
+                left.extend(text.split(b"/")[::-1])
+                continue
+            if part == b"..":
+                if len(way) == 1:
+                    raise _error(errno.EXDEV)
+                os.close(way.pop())
+            if not left:
+                last = b"." if part in _HERE else part
+                return os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=way[-1])
+            if part not in _HERE:
+                way.append(os.open(part, FOLDER, dir_fd=way[-1]))
+    finally:
+        for opened in way[1:]:
+            os.close(opened)
 
 
-def _open_part(at: int, part: bytes, flags: int) -> int:
-    try:
-        return os.open(part, flags, dir_fd=at)
-    except NotADirectoryError:
-        if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
-        raise
+def _link_text(at: int, part: bytes) -> bytes | None:
+    """Where a link leads, None for what is none.  One that leads off from `/` leaves the root."""
+    if part in _HERE or not stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
+        return None
+    text = os.readlink(part, dir_fd=at)
+    if text.startswith(b"/"):
+        raise _error(errno.EXDEV)
+    return text
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 class Opener:
-    """Opens beneath a root descriptor; `modern` False keeps from `openat2` where it is there."""
+    """Opens beneath a root descriptor; `modern` False keeps from `openat2` where it is there.
 
-    def __init__(self, root: int, modern: bool = True) -> None:
+    With `follow` links lead on as long as they stay beneath; of a very long path, beneath its last stretch.
+    """
+
+    def __init__(self, root: int, modern: bool = True, follow: bool = False) -> None:
         self.root = root
-        self._open: Callable[[int, bytes, int], int] = openat2 if modern and has_openat2() else walk_open
+        self._follow = follow
+        self._open = openat2 if modern and has_openat2() else walk_open
 
     def open(self, path: bytes, flags: int) -> int:
         """A new descriptor of `path` (the root for `b""`).  Raises OSError."""
@@ -145,11 +168,11 @@ class Opener:
         try:
             while len(path) > _STRETCH:
                 cut = path.rfind(b"/", 0, _STRETCH)
-                inner = self._open(at, path[:cut], FOLDER)
+                inner = self._open(at, path[:cut], FOLDER, self._follow)
                 if at != self.root:
                     os.close(at)
                 at, path = inner, path[cut + 1 :]
-            return self._open(at, path or b".", flags)
+            return self._open(at, path or b".", flags, self._follow)
         finally:
             if at != self.root:
                 os.close(at)
@@ -231,7 +254,7 @@ def rename_new(at: int, old: bytes, new: bytes) -> None:
         return
     number = ctypes.get_errno()
     if number not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(number, os.strerror(number))
+        raise _error(number)
     # A file system that cannot do it at once: a link has the same condition.
     os.link(old, new, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
     os.unlink(old, dir_fd=at)
@@ -240,8 +263,7 @@ def rename_new(at: int, old: bytes, new: bytes) -> None:
 def sync_file_system(descriptor: int) -> None:
     """All that was written to the file system of `descriptor` is durable when this returns.  Raises OSError."""
     if _libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise _error(ctypes.get_errno())
 
 
 def file_system_type(descriptor: int) -> int:

@@ -32,6 +32,8 @@ _COARSE_CLOCK = 5
 # So many entries of a listing are in memory at once, besides its names.
 _LOOKED_AT = 1000
 
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.ENAMETOOLONG)
+
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_QUIETLY = READ | os.O_NOATIME
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -48,7 +50,8 @@ class PosixSource:
         self._modern = modern
         self._target = spec.create
         self._root = open_root(spec, fence, modern)
-        self._opener = Opener(self._root, modern)
+        self._follow = spec.follow and not spec.create
+        self._opener = Opener(self._root, modern, self._follow)
         self._folders = Folders(self._opener)
         self._owner = may(CHOWN)
         self._attributes = holds_attributes(self._root)
@@ -83,9 +86,9 @@ class PosixSource:
 
     def look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
         try:
-            seen = self._look(self._folders.at(folder), found)
+            seen = self._look(folder, found)
             if None in seen and self._folders.forget_if_gone(folder):
-                seen = self._look(self._folders.at(folder), found)
+                seen = self._look(folder, found)
         except OSError as error:
             raise store_error(error, folder) from error
         return seen
@@ -112,14 +115,41 @@ class PosixSource:
         except OSError as error:
             raise store_error(error, folder) from error
 
-    def _look(self, at: int, found: Sequence[bytes]) -> Looked:
+    def _look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
+        at = self._folders.at(folder)
+
         def odd(name: bytes, now: os.stat_result) -> Entry | None:
             entry = entry_of(name, now)
-            if not names.is_temporary(name):
-                return entry
-            return None if self._tidy(at, name, now) else entry._replace(kind=Kind.SPECIAL)
+            if names.is_temporary(name):
+                return None if self._tidy(at, name, now) else entry._replace(kind=Kind.SPECIAL)
+            if self._follow and entry.kind is Kind.LINK:
+                return self._followed(names.join(folder, name), entry)
+            return entry
 
         return look(at, found, odd)
+
+    def _followed(self, path: bytes, link: Entry) -> Entry:
+        """What a link leads to; the link itself when that is outside, nowhere, or a folder that the link lies in."""
+        try:
+            found = self._found(path)
+            entry = entry_of(link.name, found)
+            if entry.kind is Kind.FOLDER and any(
+                os.path.samestat(found, self._found(above)) for above in _above(path)
+            ):
+                return link
+        except OSError as error:
+            if error.errno not in _LEADS_NOWHERE:
+                raise
+            return link
+        return entry
+
+    def _found(self, path: bytes) -> os.stat_result:
+        """The status of what a path leads to, by a descriptor of its own: those kept may be in use."""
+        opened = self._opener.open(path, os.O_PATH)
+        try:
+            return os.fstat(opened)
+        finally:
+            os.close(opened)
 
     def _tidy(self, at: int, name: bytes, found: os.stat_result) -> bool:
         """Remove what an agent left that died long ago; on a target only.  Whether it was that."""
@@ -135,7 +165,8 @@ class PosixSource:
 
     def stat(self, path: bytes) -> Entry | None:
         try:
-            return entry_of(names.basename(path), self._status(path))
+            entry = entry_of(names.basename(path), self._status(path))
+            return self._followed(path, entry) if self._follow and entry.kind is Kind.LINK else entry
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -160,8 +191,19 @@ class PosixSource:
         try:
             return names.basename(path), self._in_folder(path, lambda at, name: self._opened(at, name, READ))
         except OSError as error:
+            if self._follow and error.errno == errno.ELOOP:
+                return names.basename(path), self._open_followed(path)
             if error.errno == errno.ELOOP and (seen := self.stat(path)) and seen.kind is Kind.LINK:
                 raise Unsupported(f"{names.escape(path)}: it is a link") from None
+            raise store_error(error, path) from error
+
+    def _open_followed(self, path: bytes) -> int:
+        try:
+            try:
+                return self._opener.open(path, _READ_QUIETLY)
+            except PermissionError:
+                return self._opener.open(path, READ)
+        except OSError as error:
             raise store_error(error, path) from error
 
     def attributes(self, path: bytes) -> Attributes:
@@ -221,3 +263,10 @@ class PosixSource:
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The folders that a path leads through, the root last."""
+    while path:
+        path = names.parent(path)
+        yield path
