@@ -377,3 +377,19 @@ def test_an_upload_that_somebody_ended_is_begun_anew(
     case.store.put(b"large", content, content.entry, None)
 
     assert case.data(b"large") == b"0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("pattern", [r"^POST \S*wherry-uploads", r"^GET \S*uploads="])
+def test_who_may_not_see_or_keep_notes_begins_anew(bad: Bad, pattern: str) -> None:
+    case, wire = bad
+    wire.troubles.append(Trouble(pattern, "reply", times=99, reply=reply("403 Forbidden", "AccessDenied")))
+    content = case.content(b"0123456789abcdef" * 4)
+    assert isinstance(case.store, S3Store)
+    case.store.stage(b"large", part_ids(b"large", content.entry, PART)[0], content.read(0, PART))
+
+    again = case.open()
+    assert isinstance(again, S3Store)
+    assert again.staged(b"large") == {}
+    again.put(b"large", content, content.entry, None)
+
+    assert case.data(b"large") == b"0123456789abcdef" * 4

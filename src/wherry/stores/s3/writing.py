@@ -24,7 +24,7 @@ from wherry.stores.s3.uploads import Uploads, digest_of
 # Keys and values of all metadata together.
 MOST_METADATA = 2048
 LARGEST_COPY = 5 * 1024**3
-_COPIED_AT_ONCE = 1024**3
+COPIED_AT_ONCE = 1024**3
 
 
 class Writing:
@@ -129,9 +129,9 @@ class Writing:
             parts = [
                 (
                     number,
-                    self._multipart.copy(key, begun, number, first, min(_COPIED_AT_ONCE, size - first), etag),
+                    self._multipart.copy(key, begun, number, first, min(COPIED_AT_ONCE, size - first), etag),
                 )
-                for number, first in enumerate(range(0, size, _COPIED_AT_ONCE), 1)
+                for number, first in enumerate(range(0, size, COPIED_AT_ONCE), 1)
             ]
             settle = self._settled(key, size, wanted, etag, lambda: _of_parts(parts))
             condition = self._conditions.before(key, etag)
