@@ -8,7 +8,7 @@ Called by the engine through the port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from urllib.parse import parse_qs
 
@@ -241,11 +241,15 @@ class BlobStore:
         size = part_size(content.size, self.traits)
         ids = part_ids(path, content.entry, size)
         attributes = content.attributes()
-        _metadata(like, attributes)  # What cannot be kept is refused before gigabytes are sent.
+        self.begin(path, ids, like, attributes)
         for index, part in enumerate(ids):
             self.stage(path, part, content.read(index * size, size))
         content.check()
         self.publish(path, ids, like, expect, attributes)
+
+    def begin(self, path: bytes, parts: Sequence[str], like: Entry, attributes: Attributes = ()) -> None:
+        """What cannot be kept is refused before gigabytes are sent."""
+        _metadata(like, attributes)
 
     def staged(self, path: bytes) -> Mapping[str, int]:
         return self._requests.uncommitted(self._top + path)
