@@ -45,7 +45,6 @@ _NO_OBJECT = _error("404 Not Found", "NoSuchKey")
 _NO_UPLOAD = _error("404 Not Found", "NoSuchUpload")
 _CONDITION = _error("412 Precondition Failed", "PreconditionFailed")
 _NO_KEY = reply("404 Not Found", _COMMON)
-_NOT_THERE = _error("412 Precondition Failed", "PreconditionFailed")
 _BUCKET = reply("200 OK", {**_COMMON, "x-amz-bucket-region": "us-east-1"})
 
 
