@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
+from wherry.cli import copy_options
+from wherry.cli.arguments import Choice, Takes
 from wherry.model.errors import CODES
 from wherry.model.options import TABLE, WORDS, JobOptions, word_of
 
@@ -69,7 +71,35 @@ def _text(name: str, default: object) -> str:
     return f"`{str(default).lower()}`" if default not in ((), None) else "none"
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "job-options.md": options}
+def copy() -> str:
+    """The page of `wherry copy`: written by hand but for its options."""
+    page = (REFERENCE / "copy.md").read_text()
+    head, begin, rest = page.partition(_FROM)
+    _, end, tail = rest.partition(_TO)
+    lines = [""]
+    for panel in copy_options.ORDER:
+        lines += [f"### {panel}", "", "| option | does |", "|---|---|"]
+        lines += [_choice(one) for one in copy_options.CHOICES if one.panel == panel]
+        lines.append("")
+    return head + begin + "\n".join(lines) + end + tail
+
+
+_FROM = "<!-- from here: tools/reference.py -->\n"
+_TO = "<!-- to here -->"
+
+
+def _choice(one: Choice) -> str:
+    spellings = ", ".join(f"`{spelling}`" for spelling in one.spellings)
+    value = one.metavar
+    if one.words is not None:
+        value = "|".join(str(word.value).lower() for word in one.words)
+    elif one.takes is Takes.EITHER:
+        spellings += f", `{one.opposite}`"
+    shown = value.replace("|", "\\|")
+    return f"| {spellings}{f' `{shown}`' if value else ''} | {one.help} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "job-options.md": options, "copy.md": copy}
 
 
 def main() -> int:
