@@ -7,6 +7,7 @@ what they get. In counted rounds names, sizes, metadata and a sample of the byte
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -82,7 +83,8 @@ class Course:
         """One measured run. `checked`: compare every byte; `compared` False: only the exit code counts."""
         self._clear()
         load = os.getloadavg()[0]
-        before = comparison.untouched(self.target) if self.workload.kind == "rescan" and checked else ""
+        idle = self.workload.kind == "rescan" and not self.workload.changed
+        before = comparison.untouched(self.target) if idle and checked else ""
         with self.sink(checked) as taking:
             errand = Errand(self.source, self.target, self.logs, self.trust.authority, taking)
             usage, durable = self._measure(program, variant, errand)
@@ -95,7 +97,7 @@ class Course:
             told["sink"] = taking.report
             if compared:
                 comparison.compare_objects(self.source, taking.report, taking.objects, taking.prefix)
-        elif compared and self.workload.kind == "copy":
+        elif compared and (self.workload.kind == "copy" or self.workload.changed):
             lacking = comparison.compare(self.source, self.target, whole=checked)
         elif self.workload.kind == "fidelity":
             told["kept"], told["facets"], lacking = oddities.kept(self.source, self.target)
@@ -129,6 +131,14 @@ class Course:
             shutil.rmtree(self.target, ignore_errors=True)
             if not self.workload.sink:
                 self.target.mkdir()
+        if self.workload.changed:
+            self._change()
+
+    def _change(self) -> None:
+        """Give some files of the target another time, so that they have to be copied again."""
+        files = (item for item in comparison.walk(str(self.target)) if item.kind == "-")
+        for item in itertools.islice(files, 0, None, self.workload.changed):
+            os.utime(self.target / item.path, ns=(0, 0))
 
 
 def compete(course: Course, rounds: int, only: frozenset[str], say: Any) -> list[Entrant]:

@@ -7,7 +7,9 @@ share count once. PSS is dear to read, so it is read only when the plain sum of 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INTERVAL = 0.02
+LONGEST = 3600.0
 _GROWTH = 1.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -37,12 +40,16 @@ class Usage:
 
 
 class MemorySampler:
-    """Watches a process and its descendants until `stop`; `memory` (PSS) and `resident` are the highest sums seen."""
+    """Watches a process and its descendants until `stop`; `memory` (PSS) and `resident` are the highest sums seen.
 
-    def __init__(self, pid: int, interval: float = INTERVAL) -> None:
+    What runs for longer than `longest` seconds is killed.
+    """
+
+    def __init__(self, pid: int, longest: float = LONGEST, interval: float = INTERVAL) -> None:
         self.memory = self.resident = 0
         self._pid = pid
         self._interval = interval
+        self._latest = time.monotonic() + longest
         self._over = threading.Event()
         self._looked_at = 0.0
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -55,6 +62,8 @@ class MemorySampler:
     def _watch(self) -> None:
         while not self._over.is_set():
             self.look()
+            if time.monotonic() > self._latest:
+                kill(self._pid)
             self._over.wait(self._interval)
 
     def look(self) -> None:
@@ -81,6 +90,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def kill(pid: int) -> None:
+    """End a process and all below it."""
+    for one in descendants(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
 def _resident(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
@@ -98,8 +114,13 @@ def _proportional(pid: int) -> int:
     return 0
 
 
-def run(command: list[str], scratch: Path, environment: dict[str, str] | None = None) -> Usage:
-    """Run a program to its end. What it prints goes to a file in `scratch`, so that no reader is needed."""
+def run(
+    command: list[str], scratch: Path, environment: dict[str, str] | None = None, longest: float = LONGEST
+) -> Usage:
+    """Run a program to its end, or kill it after `longest` seconds.
+
+    What it prints goes to a file in `scratch`, so that no reader is needed.
+    """
     said = scratch / "said"
     with said.open("wb") as out:
         begun = time.perf_counter()
@@ -107,11 +128,11 @@ def run(command: list[str], scratch: Path, environment: dict[str, str] | None = 
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})}, cwd=scratch,
         )  # fmt: skip
-        sampler = MemorySampler(process.pid)
+        sampler = MemorySampler(process.pid, longest)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
-            process.kill()
+            kill(process.pid)
             raise
         finally:
             wall = time.perf_counter() - begun

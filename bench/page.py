@@ -25,6 +25,12 @@ _CEILING = (
 )
 
 
+_HEADINGS = (
+    "| program | seconds, median (min-max) | items/s | MB/s | CPU s | CPU µs an item | memory MiB | Wherry is "
+    "| its CPU by Wherry's |"
+)
+
+
 class Incomplete(Exception):
     """The results do not make a page."""
 
@@ -36,13 +42,15 @@ def section(told: dict[str, Any]) -> str:
         return _fidelity(told)
     tree = told["tree"]
     reckoned = results.lines(told)
+    shape = f"{tree['files']:,} files, {tree['folders']:,} folders, {_bytes(tree['size'])}"
+    about = f"`{workload.name}`: {shape}.{_load(told)}"
     parts = [
         f"## {workload.title}",
         "",
-        f"`{workload.name}`: {tree['files']:,} files, {tree['folders']:,} folders, {_bytes(tree['size'])}.",
+        about,
         "",
-        "| program | seconds, median (min-max) | items/s | MB/s | CPU s | CPU µs an item | memory MiB | Wherry is |",
-        "|---|---|---|---|---|---|---|---|",
+        _HEADINGS,
+        "|---|---|---|---|---|---|---|---|---|",
         *(_line(line) for line in reckoned),
         "",
         *_asked(told),
@@ -78,11 +86,12 @@ def _fidelity(told: dict[str, Any]) -> str:
 
 def _line(line: Line) -> str:
     if not line.wall.median:
-        return f"| {line.name} | left out: {_cell(line.out)} | | | | | | |"
+        return f"| {line.name} | left out: {_cell(line.out)} | | | | | | | |"
+    spent = number(line.processor_ratio) if line.processor_ratio else ""
     wherry = f"{_spread(line.ratio)} times as quick" if line.ratio else ""
     return (
         f"| {line.name} | {_spread(line.wall)} | {line.rate:,.0f} | {line.bytes_rate / 1e6:,.0f} "
-        f"| {number(line.processor)} | {number(line.per_item)} | {line.memory:,.0f} | {wherry} |"
+        f"| {number(line.processor)} | {number(line.per_item)} | {line.memory:,.0f} | {wherry} | {spent} |"
     )
 
 
@@ -129,6 +138,17 @@ def _notes(told: dict[str, Any], reckoned: list[Line]) -> list[str]:
     return [*notes, ""]
 
 
+def _load(told: dict[str, Any]) -> str:
+    """How busy the machine was just before each run: with what had just run, and with whatever else there was."""
+    loads = [
+        run["load"]
+        for entrant in told["programs"].values()
+        for run in entrant["runs"]
+        if run and "load" in run
+    ]
+    return f" Load of the machine before each run: {_spread(Spread.of(loads))}." if loads else ""
+
+
 def _taken(entrant: dict[str, Any]) -> str | None:
     """What the sink saw of a program: calls for each object, connections, the sink's own processor time."""
     runs = [run for run in entrant["runs"] if run and "sink" in run]
@@ -140,7 +160,8 @@ def _taken(entrant: dict[str, Any]) -> str | None:
     )
     served = sum(report["calls"].values())
     return (
-        f"{calls}; {report['connections']} connections; the sink took {report['processor'] / served * 1e6:.0f} µs "
+        f"{calls}; {report['connections']} connections; {report['seconds']:.2f} s from the first call to the last; "
+        f"the sink took {report['processor'] / served * 1e6:.0f} µs "
         "of processor time a call"
     )
 

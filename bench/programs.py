@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import peers
@@ -136,18 +136,22 @@ def transfers(*numbers: int) -> tuple[Flags, ...]:
     return tuple(("--transfers", str(number), "--checkers", str(max(8, number))) for number in numbers)
 
 
+_LOCAL_FLAGS = ("--inplace", "--local-no-preallocate")
+_LARGE_VARIANTS = tuple(
+    ("--transfers", files, "--multi-thread-streams", streams)
+    for files in ("2", "5")
+    for streams in ("0", "4")
+)
 RCLONE = Program(
-    "rclone", "rclone", _rclone_local, ("--inplace",), transfers(4, 16, 32, 64),
+    "rclone", "rclone", _rclone_local, _LOCAL_FLAGS, transfers(4, 16, 32, 64),
     note="as by default it reads both sides again and compares their MD5",
 )  # fmt: skip
-RCLONE_LINKS = Program("rclone", "rclone", _rclone_local, ("--inplace", "--links"))
-RCLONE_UNCHECKED = Program(
-    "rclone, checks off",
-    "rclone",
-    _rclone_local,
-    ("--inplace", "--ignore-checksum"),
-    transfers(4, 16, 32, 64),
+RCLONE_LINKS = Program("rclone", "rclone", _rclone_local, (*_LOCAL_FLAGS, "--links"))
+RCLONE_UNCHECKED = replace(
+    RCLONE, name="rclone, checks off", flags=(*_LOCAL_FLAGS, "--ignore-checksum"), note=""
 )
+RCLONE_LARGE = replace(RCLONE, variants=_LARGE_VARIANTS)
+RCLONE_LARGE_UNCHECKED = replace(RCLONE_UNCHECKED, variants=_LARGE_VARIANTS)
 
 # ---------------------------------------------------------------- folder to sink
 
@@ -194,6 +198,8 @@ def rclone_to(kind: str, *, large: bool = False, checked: bool = True) -> Progra
         flags += ("--s3-no-check-bucket", "--s3-no-head")
     if not checked:
         flags += ("--ignore-checksum", f"--{backend}-disable-checksum")
+    if kind == "blob":
+        flags += ("--azureblob-no-check-container",)
     variants = transfers(4, 16, 32, 64)
     if large:
         variants = tuple(

@@ -31,6 +31,7 @@ class Line:
     rate: float
     bytes_rate: float
     ratio: Spread | None
+    processor_ratio: float | None
     out: str = ""
 
 
@@ -84,10 +85,12 @@ def lines(told: dict[str, Any]) -> list[Line]:
     for name, entrant in told["programs"].items():
         runs = [run for run in entrant["runs"] if run]
         if not runs:
-            found.append(Line(name, Spread(0, 0, 0), 0, 0, 0, 0, 0, 0, None, entrant["out"] or "no run"))
+            nothing = Spread(0, 0, 0)
+            found.append(Line(name, nothing, 0, 0, 0, 0, 0, 0, None, None, entrant["out"] or "no run"))
             continue
         wall = Spread.of([run["wall"] for run in runs])
         processor = Spread.of([run["user"] + run["system"] for run in runs]).median
+        spent = ratios(_processor(own), _processor(entrant["runs"])) if name != WHERRY else []
         against = ratios(_walls(own), _walls(entrant["runs"])) if name != WHERRY else []
         found.append(
             Line(
@@ -100,10 +103,15 @@ def lines(told: dict[str, Any]) -> list[Line]:
                 items / wall.median,
                 tree["size"] / wall.median,
                 Spread.of(against) if against else None,
+                Spread.of(spent).median if spent else None,
                 entrant["out"],
             )
         )
     return found
+
+
+def _processor(runs: list[dict[str, Any] | None]) -> list[float | None]:
+    return [run["user"] + run["system"] if run else None for run in runs]
 
 
 def _walls(runs: list[dict[str, Any] | None]) -> list[float | None]:

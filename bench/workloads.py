@@ -31,6 +31,8 @@ class Workload:
     secure: bool = False
     latency: float = 0.0
     hollow: bool = False
+    changed: int = 0
+    """Before each rescan every so many-th file of the target gets another time."""
     size: float = 0.0
     """Bytes of scratch space at full scale."""
     on_page: bool = True
@@ -46,9 +48,10 @@ def _large(count: int) -> Callable[[float], Iterator[File]]:
     return lambda scale: trees.large(count, int(GIB * scale))
 
 
-_LOCAL = (
-    programs.WHERRY, programs.CP, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE, programs.RCLONE_UNCHECKED,
-    programs.FPSYNC,
+_FOLDERS = (programs.WHERRY, programs.CP, programs.RSYNC, programs.RSYNC_ALL)
+_LOCAL = (*_FOLDERS, programs.RCLONE, programs.RCLONE_UNCHECKED, programs.FPSYNC)
+_LOCAL_LARGE = (
+    *_FOLDERS, programs.RCLONE_LARGE, programs.RCLONE_LARGE_UNCHECKED, programs.FPSYNC_BIG_JOBS,
 )  # fmt: skip
 _TO_BLOB = (programs.WHERRY, programs.rclone_to("blob"), programs.AZCOPY)
 _TO_S3 = (programs.WHERRY, programs.rclone_to("s3"))
@@ -77,7 +80,7 @@ ALL = (
         size=100_000 * 12 * KIB,
     ),
     Workload(
-        "large", "5 x 1 GiB, folder → folder", _large(5), _LOCAL,
+        "large", "5 x 1 GiB, folder → folder", _large(5), _LOCAL_LARGE,
         (ratio("cp -a", 1, 2), ratio("rsync -a", 2), ratio("rclone, checks off", 1)), size=10.5 * GIB,
     ),
     Workload(
@@ -143,6 +146,11 @@ ALL = (
     Workload(
         "mix-local", "100,000 items of the original's mix, folder → folder",
         lambda scale: trees.mix(int(100_000 * scale)), _LOCAL, size=100_000 * 40 * KIB, on_page=False,
+    ),
+    Workload(
+        "changes", "200,000 items, one file in a hundred changed, folder → folder", _small(200_000),
+        (programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE, programs.FPSYNC_BIG_JOBS),
+        kind="rescan", changed=100, size=200_000 * 11 * KIB, on_page=False,
     ),
     Workload(
         "deep", "200 levels of folders and one wide one, folder → folder",

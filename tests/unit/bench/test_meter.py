@@ -17,6 +17,13 @@ sys.exit(3)
 """
 
 
+def test_a_run_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
+    usage = meter.run(["sh", "-c", "sleep 600 & wait"], tmp_path, longest=0.2)
+
+    assert usage.code == -9
+    assert usage.wall < 30
+
+
 def test_a_run_counts_the_whole_tree_of_processes(tmp_path: Path) -> None:
     usage = meter.run([sys.executable, "-c", PROGRAM], tmp_path)
 
