@@ -3,7 +3,7 @@
 #   make demo [SOURCE=DIR] [KEEP=1]   a whole migration on this machine
 #   make test                         every test that this machine can run
 #   make check                        format, lint, types, import contract, fast tests
-#   make bench [ARGS=...]             measure against the peers that are installed
+#   make bench [ARGS=...]             measure against the peers, an hour or so; ARGS=list tells what there is
 #   make chaos                        the long runs with faults and kills
 #   make format                       let the tools put right what they can
 
