@@ -2,7 +2,8 @@
 
 The gate computes every signature anew by botocore, compares every checksum with the body, and keeps to the
 conditions that moto overlooks.  A bucket whose name begins with `overlooks-`, `refuses-` or `nocrc-` plays an older
-service: one that overlooks conditions of writes, refuses them, or knows no CRC-64.
+service: one that overlooks conditions of writes, refuses them, or knows no CRC-64; `whole-` one that lists open uploads
+by whole keys only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import unescape
 
 os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 os.environ["S3_UPLOAD_PART_MIN_SIZE"] = "1"
@@ -77,6 +79,10 @@ class Gate:
         def answer(status: str, found: list[tuple[str, str]], *more: Any) -> Any:
             return start(status, found + (echo if status.startswith("200") else []), *more)
 
+        if "/whole-" in target(environ) and "uploads" in parse_qs(
+            environ["QUERY_STRING"], keep_blank_values=True
+        ):
+            return [of_whole_key(environ, b"".join(self._inner(environ, start)))]
         # One answer has not the name that the documents give it; blanks keep its length.
         return [
             piece.replace(b"ListPartsResponse", b"ListPartsResult  ")
@@ -97,6 +103,18 @@ class Gate:
         if headers.get("content-md5", md5) != md5 or sent_crc != crc:
             raise Refusal("400 Bad Request", "BadDigest")
         check_conditions(environ, headers)
+
+
+def of_whole_key(environ: Environ, page: bytes) -> bytes:
+    """The listing without uploads of other keys than the prefix, as long as it was."""
+    prefix = parse_qs(environ["QUERY_STRING"]).get("prefix", [""])[0]
+    kept = re.sub(
+        rb"<Upload>.*?<Key>(.*?)</Key>.*?</Upload>",
+        lambda found: found[0] if unescape(found[1].decode()) == prefix else b"",
+        page,
+        flags=re.DOTALL,
+    )
+    return kept + b" " * (len(page) - len(kept))
 
 
 def target(environ: Environ) -> str:

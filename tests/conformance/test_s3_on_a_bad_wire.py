@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.buckets import SECRET, BucketServer
-from tests.conformance.conftest import PART, QUICK, Case
-from tests.faulty_wire import FaultyWire, Trouble, faulty_wire
+from tests.conformance.conftest import QUICK
+from tests.conformance.s3_wire import PARTS, Bad, bad_wire, reply
+from tests.faulty_wire import Trouble
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import (
     Conflict,
@@ -21,20 +22,12 @@ from wherry.model.errors import (
     Unavailable,
     Unsupported,
 )
-from wherry.stores.port import StoreSpec, part_ids
+from wherry.stores.port import StoreSpec
 from wherry.stores.s3.store import S3Store
 
-Bad = tuple[Case, FaultyWire]
 FILE = r"^PUT \S*/file "
-PARTS = r"^PUT \S*/large\?partNumber"
 ELSEWHERE = "x-amz-bucket-region: eu-west-3"
 COMPLETE = r"^POST \S*/large\?uploadId"
-
-
-def reply(status: str, code: str = "", *headers: str) -> bytes:
-    body = f'<?xml version="1.0"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>' if code else ""
-    lines = "".join(f"{header}\r\n" for header in headers)
-    return f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 @pytest.fixture
@@ -44,13 +37,8 @@ def spec(bucket_server: BucketServer) -> StoreSpec:
 
 @pytest.fixture
 def bad(bucket_server: BucketServer, spec: StoreSpec) -> Iterator[Bad]:
-    host, port = bucket_server.host.split(":")
-    with faulty_wire((host, int(port))) as wire:
-        detour = replace(spec, location=spec.location.replace(bucket_server.host, f"127.0.0.1:{wire.port}"))
-        case = Case(lambda fence: S3Store(detour, fence, QUICK, part=PART))
-        yield case, wire
-        for store in case.opened:
-            store.close()
+    with bad_wire(bucket_server, spec) as made:
+        yield made
 
 
 @pytest.mark.parametrize("what", ["lose request", "lose answer", "cut answer"])
@@ -326,70 +314,3 @@ def test_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
 
     with pytest.raises(StoreError):
         list(case.store.list(b"folder"))
-
-
-def test_a_half_sent_file_is_gone_on_with(bad: Bad) -> None:
-    case, wire = bad
-    assert isinstance(case.store, S3Store)
-    content = case.content(b"0123456789abcdef" * 4)
-    ids = part_ids(b"large", content.entry, PART)
-    wire.troubles.append(Trouble(PARTS, "lose request", times=99, skip=2))
-    with pytest.raises(Unavailable):
-        case.store.put(b"large", content, content.entry, None)
-    wire.troubles.clear()
-    before = wire.count(PARTS)
-    again = case.open()
-    assert isinstance(again, S3Store)
-    assert set(again.staged(b"large")) == set(ids[:2])
-
-    again.put(b"large", content, content.entry, None)
-
-    assert case.data(b"large") == b"0123456789abcdef" * 4
-    assert wire.count(PARTS) - before == 2
-
-
-def test_an_upload_that_somebody_ended_is_begun_anew(
-    bad: Bad, bucket_server: BucketServer, spec: StoreSpec
-) -> None:
-    case, _ = bad
-    assert isinstance(case.store, S3Store)
-    content = case.content(b"0123456789abcdef" * 4)
-    ids = part_ids(b"large", content.entry, PART)
-    bucket = spec.location.rpartition("/")[2]
-
-    def end() -> None:
-        for upload in bucket_server.client.list_multipart_uploads(Bucket=bucket)["Uploads"]:
-            bucket_server.client.abort_multipart_upload(
-                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
-
-    case.store.stage(b"large", ids[0], content.read(0, PART))
-    end()
-    with pytest.raises(Unavailable):
-        case.store.stage(b"large", ids[1], content.read(PART, PART))
-    for part in ids:
-        case.store.stage(b"large", part, content.read(ids.index(part) * PART, PART))
-    end()
-    with pytest.raises(Unavailable):
-        case.store.publish(b"large", ids, content.entry, None)
-    assert case.tree() == {}
-
-    case.store.put(b"large", content, content.entry, None)
-
-    assert case.data(b"large") == b"0123456789abcdef" * 4
-
-
-@pytest.mark.parametrize("pattern", [r"^POST \S*wherry-uploads", r"^GET \S*uploads="])
-def test_who_may_not_see_or_keep_notes_begins_anew(bad: Bad, pattern: str) -> None:
-    case, wire = bad
-    wire.troubles.append(Trouble(pattern, "reply", times=99, reply=reply("403 Forbidden", "AccessDenied")))
-    content = case.content(b"0123456789abcdef" * 4)
-    assert isinstance(case.store, S3Store)
-    case.store.stage(b"large", part_ids(b"large", content.entry, PART)[0], content.read(0, PART))
-
-    again = case.open()
-    assert isinstance(again, S3Store)
-    assert again.staged(b"large") == {}
-    again.put(b"large", content, content.entry, None)
-
-    assert case.data(b"large") == b"0123456789abcdef" * 4

@@ -126,6 +126,20 @@ def test_an_upload_of_another_version_or_other_metadata_is_given_up(
     assert uploads(bucket_server, bucket) == []
 
 
+def test_a_service_that_finds_uploads_by_whole_keys_only_goes_on_too(made: Made) -> None:
+    case, _ = made("whole")
+    content = case.content(DATA)
+    ids = part_ids(b"large", content.entry, PART)
+    store_of(case).begin(b"large", ids, content.entry)
+    store_of(case).stage(b"large", ids[2], DATA[2 * PART : 3 * PART])
+
+    again = case.open()
+    assert isinstance(again, S3Store)
+    again.begin(b"large", ids, content.entry)
+
+    assert again.staged(b"large") == {ids[2]: PART}
+
+
 def test_an_upload_of_somebody_else_is_left_alone(made: Made, bucket_server: BucketServer) -> None:
     case, bucket = made("plain")
     client = bucket_server.client

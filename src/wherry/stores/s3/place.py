@@ -33,7 +33,10 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, url: str, subpath: bytes, region: str) -> Place:
-        """The place of `https://host[:port]/bucket[/prefix]`.  Raises `UsageError`."""
+        """The place of `https://host[:port]/bucket[/prefix]`; the region of a host of Amazon's is in its name.
+
+        Raises `UsageError`.
+        """
         address = Address.parse(url)
         amazon = _AMAZON.fullmatch(address.host)
         path = unquote_to_bytes(address.path).strip(b"/")
@@ -55,5 +58,5 @@ class Place(NamedTuple):
             address._replace(host=host, path="" if host.startswith(f"{bucket}.") else f"/{bucket}"),
             bucket,
             top + b"/" if top else b"",
-            region or (amazon and amazon["region"]) or ANYWHERE,
+            (amazon and amazon["region"]) or region or ANYWHERE,
         )

@@ -135,7 +135,7 @@ class Uploads:
     def _resumed(self, key: bytes, stem: str, digest: str) -> Upload | None:
         """An earlier upload of this very version; those of others that are ours are given up."""
         chosen = None
-        for upload in self._found(key):
+        for upload in self._found(key, f"{stem}-{digest}"):
             if chosen is None and (upload.stem, upload.digest) == (stem, digest):
                 chosen = self._filled(key, upload)
             else:
@@ -162,21 +162,27 @@ class Uploads:
             return Upload(begun, stem, digest)
         return Upload(begun, stem, digest, kept)
 
-    def _found(self, key: bytes) -> list[Upload]:
-        """The open uploads of this key that are ours."""
+    def _found(self, key: bytes, version: str = "") -> list[Upload]:
+        """The open uploads of this key that are ours; `version` as notes have it, if it is known."""
         try:
             ids = [upload for name, upload in self._calls.open(key) if name == key]
-            notes = [(upload, self._calls.open(self._note(key, upload))) for upload in ids]
+            notes = [(upload, self._noted(self._note(key, upload), version)) for upload in ids]
         except Denied:
             return []
         found = []
-        for upload, told in notes:
-            for name, note in told[:1]:
-                words = name.rpartition(b"/")[2].decode("ascii", "replace").split("-")
-                if len(words) == 4:
-                    begun = Begun(upload, words[3] == "c")
-                    found.append(Upload(begun, words[1], words[2], (name, note)))
+        for upload, note in notes:
+            words = note[0].rpartition(b"/")[2].decode("ascii", "replace").split("-") if note else []
+            if note and len(words) == 4:
+                found.append(Upload(Begun(upload, words[3] == "c"), words[1], words[2], note))
         return found
+
+    def _noted(self, prefix: bytes, version: str) -> tuple[bytes, str] | None:
+        """The note whose key begins so; some services (MinIO) find uploads by their whole keys only."""
+        whole = [f"{version}-{kind}".encode() for kind in "cm"] if version else []
+        for rest in (b"", *whole):
+            for note in self._calls.open(prefix + rest):
+                return note
+        return None
 
     def _note(self, key: bytes, upload: str) -> bytes:
         """How the keys of notes for this upload begin."""

@@ -40,7 +40,8 @@ def test_places(url: str, subpath: bytes, netloc: str, path: str, bucket: str, p
         ("https://s3.eu-west-3.amazonaws.com/bucket", "", "eu-west-3"),
         ("https://s3.dualstack.eu-west-3.amazonaws.com/bucket", "", "eu-west-3"),
         ("https://bucket.s3.cn-north-1.amazonaws.com.cn/", "", "cn-north-1"),
-        ("https://s3.eu-west-3.amazonaws.com/bucket", "us-west-2", "us-west-2"),
+        ("https://s3.eu-west-3.amazonaws.com/bucket", "us-west-2", "eu-west-3"),
+        ("https://s3.amazonaws.com/bucket", "us-west-2", "us-west-2"),
     ],
 )
 def test_regions(url: str, region: str, meant: str) -> None:
