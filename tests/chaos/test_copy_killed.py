@@ -71,7 +71,9 @@ def _workers(parent: int) -> list[int]:
         for task in Path(f"/proc/{parent}/task").iterdir()
         for pid in (task / "children").read_text().split()
     ]
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    # Forked, they have the command line of their parent.
+    own = Path(f"/proc/{parent}/cmdline").read_bytes()
+    return [int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == own]
 
 
 def _finish(trees: tuple[Path, Path, Path, int]) -> Report:

@@ -21,9 +21,10 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 from tests import oracle
 from tests.azurite import Azurite
 from tests.between import between
+from tests.logged import LoggedRows
 from wherry.engine.copy import Report, copy
 from wherry.model.options import Compare, JobOptions, Verify
-from wherry.model.outcomes import Outcome, Row
+from wherry.model.outcomes import Outcome
 from wherry.model.run import RunStatus
 from wherry.stores.port import Reader, Store, StoreSpec
 from wherry.stores.wrap.fault import Fault, FaultStore
@@ -140,7 +141,7 @@ class Scene:
     patch: pytest.MonkeyPatch
     target: StoreSpec
     held: Callable[[], oracle.Seen]
-    rows: list[Row] = field(default_factory=list)
+    rows: LoggedRows = field(default_factory=LoggedRows)
 
     def file(self, size: int) -> Path:
         path = self.source / "file"
@@ -149,7 +150,7 @@ class Scene:
         return path
 
     def copy(self, changing: Changing | None = None, **options: Any) -> Report:
-        self.rows = []
+        self.rows = LoggedRows()
 
         def opened(spec: StoreSpec, store: Store) -> Store:
             if changing is None or spec.location != str(self.source):
@@ -163,7 +164,7 @@ class Scene:
         with self.patch.context() as patch:
             between(patch, opened)
             places = StoreSpec("posix", str(self.source)), self.target
-            return copy(*places, JobOptions(**options), workers=0, log=self.rows.append)
+            return copy(*places, JobOptions(**options), workers=0, log=self.rows.take)
 
 
 @pytest.fixture(params=["folder", "container"])

@@ -23,10 +23,11 @@ from tests import oracle
 from tests.azurite import Azurite
 from tests.between import between
 from tests.faulty_wire import FaultyWire, Trouble, read_message
+from tests.logged import LoggedRows
 from wherry.engine.copy import Report, copy
 from wherry.model.errors import CODES
 from wherry.model.options import JobOptions, Verify
-from wherry.model.outcomes import Outcome, Row
+from wherry.model.outcomes import Outcome
 from wherry.model.run import RunStatus
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.http.patience import Patience
@@ -80,11 +81,11 @@ class Line:
     wire: Wire
     patch: pytest.MonkeyPatch
     waits: list[float] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: LoggedRows = field(default_factory=LoggedRows)
 
     def copy(self, *script: Fault, attempts: int = 4, **options: Any) -> Report:
         """Copy with little patience; `script` is of the target."""
-        self.rows = []
+        self.rows = LoggedRows()
         patience = Patience(attempts, 20, 0.001, 0.01, sleep=self._wait)
 
         def opened(spec: StoreSpec, store: Store) -> Store:
@@ -101,7 +102,7 @@ class Line:
                 self.spec,
                 JobOptions(**options),
                 workers=0,
-                log=self.rows.append,
+                log=self.rows.take,
             )
 
     def _wait(self, seconds: float) -> None:
@@ -334,7 +335,7 @@ def test_a_bit_that_turns_on_the_way_back_is_found_by_reading_back(
     """From a container to a folder: what was read is read once more, and differs."""
     line = lines()
     assert line.copy().end.status is RunStatus.SUCCEEDED
-    target, rows, struck = tmp_path / "back", list[Row](), list[str]()
+    target, rows, struck = tmp_path / "back", LoggedRows(), list[str]()
     target.mkdir()
 
     def once(request: str) -> bool:
@@ -345,7 +346,7 @@ def test_a_bit_that_turns_on_the_way_back_is_found_by_reading_back(
 
     line.wire.damage = once
     places = line.spec, StoreSpec("posix", str(target))
-    report = copy(*places, JobOptions(verify=Verify.READBACK), workers=0, log=rows.append)
+    report = copy(*places, JobOptions(verify=Verify.READBACK), workers=0, log=rows.take)
 
     assert struck
     if report.end.status is RunStatus.FAILED:
@@ -370,10 +371,8 @@ def test_a_source_of_another_length_than_was_told_never_becomes_a_blob(
         pytest.skip("less than nothing")
     with line.patch.context() as patch:
         between(patch, lambda spec, store: _lying(spec, store, name, extra))
-        rows: list[Row] = []
-        report = copy(
-            StoreSpec("posix", str(line.source)), line.spec, JobOptions(), workers=0, log=rows.append
-        )
+        rows = LoggedRows()
+        report = copy(StoreSpec("posix", str(line.source)), line.spec, JobOptions(), workers=0, log=rows.take)
 
     assert report.counters.items == {"Scanned": 5, "Transferred": 4, "Failed": 1}
     assert [(row.path, row.code) for row in rows if row.outcome is Outcome.FAILED] == [

@@ -52,7 +52,7 @@ class Options:
     ca_fingerprint: str | None = None
     allow_source: tuple[Path, ...] = ()
     allow_target: tuple[Path, ...] = ()
-    leases: int = 2
+    leases: int | None = None
     workers: int | None = None
     poll_seconds: float = LONG_POLL_SECONDS
 
@@ -146,8 +146,9 @@ class Service:
         if identity is None:
             return True
         protocol = AgentProtocol(identity)
-        lines = [Interruptible(identity.ca_file) for _ in range(self.options.leases + 1)]
         pool = Pool(self.options.workers)
+        leases = self.options.leases or max(1, pool.workers)
+        lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
         session = Session(protocol, self.roots, pool)
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:

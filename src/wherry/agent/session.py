@@ -23,7 +23,6 @@ from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.engine.worker import perform
 from wherry.model.errors import (
     CODES,
     ApiError,
@@ -76,7 +75,7 @@ class Session:
         with self._lock:
             self._stopping = True
             for clock in self._held:
-                clock.stop = True
+                clock.ask_to_stop()
 
     def work(self, grant: Grant, asked_at: float) -> bool:
         """Work a lease off; `asked_at` is `boot_time` from before it was asked for.
@@ -95,8 +94,7 @@ class Session:
             tell(logging.WARNING, "lease.lost", str(lost), **about)
             return False
         finally:
-            clock.end()
-            clock.close()
+            self._pool.give_back(clock)
         if release is None:
             return True
         told = self._give_back(grant, release, about)
@@ -117,7 +115,8 @@ class Session:
     def _holding(self, clock: LeaseClock) -> Iterator[None]:
         with self._lock:
             self._held.add(clock)
-            clock.stop = self._stopping
+            if self._stopping:
+                clock.ask_to_stop()
         try:
             yield
         finally:
@@ -130,7 +129,7 @@ class Session:
         specs: tuple[StoreSpec, StoreSpec] | None = None
         try:
             specs = self._specs(grant, ledger)
-            perform(grant, ledger, *specs, self._pool, clock)
+            self._pool.perform(grant, ledger, *specs, clock)
         except LeaseLost as lost:
             tell(logging.WARNING, "lease.lost", str(lost), **about)
             return None
@@ -186,17 +185,15 @@ class Session:
                 renewal = ledger.renew(grant.token, clock.moved())
             except LeaseLost as lost:
                 if not over.is_set():
-                    clock.end()
+                    clock.revoke()
                     tell(logging.WARNING, "lease.lost", str(lost), run=grant.order.run)
                 return
             except (RunError, ApiError) as refused:
-                clock.end()
+                clock.revoke()
                 tell(logging.ERROR, "lease.refused", str(refused), run=grant.order.run)
                 return
             ttl = renewal.ttl
-            clock.extend(asked_at, ttl)
-            clock.split = clock.split or renewal.split
-            clock.stop = clock.stop or renewal.stop
+            clock.renewed(asked_at, renewal)
 
     def _give_back(self, grant: Grant, release: Release, about: dict[str, Any]) -> bool:
         """Release the lease; whether the control plane has taken it back."""

@@ -126,8 +126,15 @@ def run(
         ),
     ] = None,
     leases: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, max=32, help="How many parts of runs it works on at once.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=32,
+            show_default=False,
+            help="Parts of runs that it works on at once; by default one a worker.",
+        ),
+    ] = None,
 ) -> None:
     """Be the agent: take leases and move files, until SIGTERM.
 

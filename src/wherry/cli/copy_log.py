@@ -7,7 +7,6 @@ million of them take a second.  The columns are those of the API's copy log; pat
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wherry.model.errors import UsageError
-from wherry.model.outcomes import Row, encode_rows, iso_time
+from wherry.model.outcomes import iso_time
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -25,16 +24,14 @@ Lines = Callable[[str], None]
 """Takes whole lines of a segment."""
 
 COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
-_TOGETHER = 1000
 _CODE = re.compile(r"\t(AZSM\d{4})\t")
 
 
 class CopyLog:
-    """What the engine tells of items: in whole segments, or by calling this with rows, which end with `flush`."""
+    """What the engine tells of items, in whole segments."""
 
     def __init__(self) -> None:
         self._takers: list[Lines] = []
-        self._rows: list[Row] = []
 
     def to(self, taker: Lines) -> None:
         """Pass all lines on to `taker` as well."""
@@ -43,23 +40,11 @@ class CopyLog:
     def __bool__(self) -> bool:
         return bool(self._takers)
 
-    def __call__(self, row: Row) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= _TOGETHER:
-            self.flush()
-
-    def flush(self) -> None:
-        """Pass on the rows that are held back."""
-        rows, self._rows = self._rows, []
-        if rows:
-            self.segment(encode_rows(rows))
-
-    def segment(self, segment: bytes) -> None:
-        """Take a segment of the log as it was committed."""
-        if self._takers:
-            lines = gzip.decompress(segment).decode()
-            for take in self._takers:
-                take(lines)
+    def __call__(self, lines: bytes) -> None:
+        """Take the lines of a segment as they were committed."""
+        text = lines.decode()
+        for take in self._takers:
+            take(text)
 
 
 class Codes:

@@ -27,7 +27,6 @@ from wherry.model.run import End, RunStatus
 if TYPE_CHECKING:
     from wherry.cli.copy_live import Live
     from wherry.engine.copy import Report
-    from wherry.model.outcomes import Counters
     from wherry.stores.port import StoreSpec
 
 LOSSES = {
@@ -131,7 +130,6 @@ def _reported(job: Job, stack: ExitStack, observed: Observed) -> Ended:
     with ExitStack() as logs:
         if asked.log is not None:
             log.to(logs.enter_context(copy_log.opened(asked.log)))
-        logs.callback(log.flush)
         report = _run(job, log, observed)
     told = answer_of(report)
     if job.options.dry_run:
@@ -155,9 +153,9 @@ def _run(job: Job, log: CopyLog, observed: Observed) -> Report:
     begun = time.monotonic()
     with Screen("copy", quiet=job.asked.quiet, window=WINDOW) as screen, _terminating():
 
-        def progress(now: Live | Counters) -> None:
+        def progress(now: Live) -> None:
             nonlocal known
-            known = now if isinstance(now, Counters) else now.counters
+            known = now.counters
             screen.show(observed.moment(now))
 
         try:

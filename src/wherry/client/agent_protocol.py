@@ -22,11 +22,13 @@ from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
 from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, UsageError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
+from wherry.model.outcomes import encode_lines, segment_name
 from wherry.model.wire import (
     HEARTBEAT_SECONDS,
     Grant,
     Progress,
     Renewal,
+    SegmentName,
     Sighting,
     Start,
     item_from_json,
@@ -126,9 +128,12 @@ class LeasedLedger:
             found = [item_from_json(item) for item in self._call("items", body)["items"]]
         return [item for item in found if work.after < item.key <= work.through]
 
-    def keep(self, token: Token, name: str, segment: bytes) -> None:
+    def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
         """Store a segment of the copy log; it exists for readers once a commit names it."""
+        segment = encode_lines(lines)
+        name = segment_name(self._run, token.partition, token.epoch, seq, segment)
         self._persist("PUT", f"/segments/{name}", content=segment, headers=lease_header(token))
+        return SegmentName(name, lines.count(b"\n"))
 
     def sight(self, token: Token, sighting: Sighting) -> Start:
         """Tell what both sides are."""

@@ -1,37 +1,43 @@
 """Finished work in the order of the walk, and its commits.
 
-A **chapter** is a stretch of the walk: the rows, counters and put-off items of what was decided in it, with the
-batch of deeds that it needs.  The pool does chapters in any order; they are committed in the order of the walk,
-so that a commit never passes what is not finished.  Used by `span` and `slices` for each lease.
+A **chapter** is a stretch of the walk: the log lines, counters and put-off items of what was decided in it, with the
+deeds that it needs.  Threads may do chapters in any order; they are committed in the order of the walk, so that a
+commit never passes what is not finished.  Used by `span` and `slices` for each lease.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
-from wherry.engine.batch import BATCH_BYTES, BATCH_ITEMS, Batch
-from wherry.engine.deeds import Deed
-from wherry.engine.lease import LeaseClock, boot_id, boot_time
+from wherry.engine import deeds
+from wherry.engine.deeds import Both, Deed
+from wherry.engine.lease import Effort, LeaseClock, boot_id, boot_time
 from wherry.engine.ledger import Ledger
-from wherry.engine.pool import Pool
+from wherry.engine.team import HEAVY, Team
+from wherry.model import names
+from wherry.model.entry import Entry, Kind
 from wherry.model.errors import RunError
 from wherry.model.ledger import Commit, Phase, Slice, Work, WorkItem, work_key
 from wherry.model.names import parent
 from wherry.model.options import JobOptions
-from wherry.model.outcomes import Counters, Outcome, Row, encode_rows, segment_name
-from wherry.model.plan import Attempt
+from wherry.model.outcomes import Counters, Outcome, Row, line_of
+from wherry.model.plan import Do
 from wherry.model.wire import Grant, Progress, SegmentName, Sighting
-from wherry.stores.port import Store, StoreSpec, Syncs
+from wherry.stores.port import Lane, Store, Syncs
 
+CHAPTER_ITEMS = 500
+CHAPTER_BYTES = 64 * 1024 * 1024
 COMMIT_ITEMS = 50_000
 COMMIT_SECONDS = 30.0
 # Of paths that are put off: a commit is one request, and its body has a limit.
 COMMIT_BYTES = 4 * 1024 * 1024
 FIRST_COMMIT_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
+_OPEN_CHAPTERS = 4
 
 
 class Stopped(RunError):
@@ -46,32 +52,39 @@ class Stopped(RunError):
 
 @dataclass(slots=True)
 class Desk:
-    """All that the holder of a lease works with."""
+    """All that the worker of a lease works with.  `logged` False: nobody reads the log."""
 
     grant: Grant
     ledger: Ledger
-    source_spec: StoreSpec
-    target_spec: StoreSpec
-    source: Store
-    target: Store
-    pool: Pool
+    both: Both
     lease: LeaseClock
-    attempt: Attempt
+    logged: bool = True
+    lane: Lane | None = None
+    effort: Effort = field(default_factory=Effort)
 
     @property
     def options(self) -> JobOptions:
         return self.grant.order.options
 
-    def batch(self, deeds: tuple[Deed, ...]) -> Batch:
-        """Deeds with all that a worker needs to do them."""
-        places = (self.source_spec, self.target_spec)
-        token = self.grant.token
-        lease = f"{token.partition}/{token.epoch}/{token.lease}"
-        return Batch(*places, self.options, self.lease.slot, lease, self.attempt, deeds)
+    @property
+    def source(self) -> Store:
+        return self.both.source
+
+    @property
+    def target(self) -> Store:
+        return self.both.target
+
+    @property
+    def team(self) -> Team:
+        return self.both.team
 
     def confirm(self) -> None:
         """Tell the ledger that both places are still what they were; raises when they are not."""
         self.ledger.sight(self.grant.token, look(self.source, self.target))
+
+    def do(self, deed: Deed) -> list[Row]:
+        """Carry one deed out, as long as the lease lasts: the target asks the fence before each change."""
+        return deeds.do(self.both, deed)
 
 
 def look(source: Store, target: Store) -> Sighting:
@@ -80,20 +93,31 @@ def look(source: Store, target: Store) -> Sighting:
     return Sighting(near.identity, far.identity, far.clock, boot_id() if target.traits.durable else "")
 
 
+EQUAL = "AZSM2041"
+_WRITTEN = (Outcome.TRANSFERRED, Outcome.DELETED)
+
+
 @dataclass(slots=True)
 class Chapter:
-    """A stretch of the walk.  `end` is the last path (or key) that it finishes, `room` how many deeds it takes."""
+    """A stretch of the walk.  `end` is the last path (or key) that it finishes, `room` how many deeds it takes.
 
-    room: int = BATCH_ITEMS
+    `touched` are the folders in which something was written, whose times are therefore not the source's any more.
+    """
+
+    room: int = CHAPTER_ITEMS
     end: bytes = b""
+    logged: bool = True
     counters: Counters = field(default_factory=Counters)
-    rows: list[Row] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    touched: set[bytes] = field(default_factory=set)
     deferred: list[WorkItem] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
+    plain: list[tuple[bytes, list[Entry]]] = field(default_factory=list)
+    handed: int = 0
     size: int = 0
     weight: int = 0
     items: int = 0
-    pending: Future[list[Row]] | None = None
+    load: Future[list[Row]] | None = None
     begun: float = field(default_factory=boot_time)
 
     @property
@@ -102,22 +126,54 @@ class Chapter:
 
     @property
     def full(self) -> bool:
-        batch = len(self.deeds) >= self.room or self.size >= BATCH_BYTES
-        return batch or self.items >= 10 * BATCH_ITEMS or self.weight >= COMMIT_BYTES // 8
+        heavy = self.handed >= self.room or self.size >= CHAPTER_BYTES
+        return heavy or self.items >= 10 * CHAPTER_ITEMS or self.weight >= COMMIT_BYTES // 8
 
     def note(self, row: Row) -> None:
         """Log and count an item that ended."""
-        self.rows.append(row)
         self.counters.row(row)
+        if self.logged:
+            self.lines.append(line_of(row))
+        if row.outcome in _WRITTEN and (row.kind is not Kind.FOLDER or row.outcome is Outcome.DELETED):
+            self.touched.add(parent(row.path))
+
+    def settle(self, folder: bytes, entries: list[Entry]) -> None:
+        """Count and log files of a folder that are equal on both sides."""
+        self.counters.scanned(sum([entry[2] for entry in entries]), len(entries))
+        self._end_alike(folder, entries, Outcome.NO_TRANSFER_NEEDED, EQUAL)
+
+    def transferred(self, folder: bytes, entries: list[Entry]) -> None:
+        """Count and log files of a folder that were copied."""
+        self._end_alike(folder, entries, Outcome.TRANSFERRED, deeds.TRANSFERRED)
+        self.touched.add(folder)
+
+    def _end_alike(self, folder: bytes, entries: list[Entry], outcome: Outcome, code: str) -> None:
+        self.counters.count(outcome, len(entries), sum([entry[2] for entry in entries]))
+        if self.logged:
+            begin = f"{time.time():.3f}\tF\t{outcome.value}\t{code}\t"
+            stem = names.escape(folder) + "/" if folder else ""
+            escape = names.escape_plain
+            self.lines += [f"{begin}{entry[2]}\t{stem}{escape(entry[0])}\t\n" for entry in entries]
 
     def put_off(self, item: WorkItem) -> None:
         """Leave an item to a later phase."""
         self.deferred.append(item)
         self.weight += len(item.key) + len(item.path)
+        if item.phase is Phase.FOLDERS and item.counted:
+            self.touched.add(parent(item.path))
 
     def hand_out(self, deed: Deed, size: int) -> None:
-        """Leave an item to the pool."""
+        """Leave an item to the team."""
         self.deeds.append(deed)
+        self.handed += 1
+        self.size += size
+
+    def hand_out_plain(self, folder: bytes, entries: list[Entry]) -> None:
+        """Leave plain small files that the target lacks to the short way."""
+        size = sum([entry[2] for entry in entries])
+        self.counters.scanned(size, len(entries))
+        self.plain.append((folder, entries))
+        self.handed += len(entries)
         self.size += size
 
 
@@ -136,15 +192,48 @@ class Chapters:
         self._committed_at = boot_time()
 
     def close(self, chapter: Chapter) -> None:
-        """Hand a chapter's deeds to the pool and wait while too many are under way."""
-        desk = self._desk
-        if chapter.deeds:
-            chapter.pending = desk.pool.submit(desk.batch(tuple(chapter.deeds)))
+        """Have a chapter's deeds done, by the team or here, and wait while too many are under way."""
+        self._look()
         self._open.append(chapter)
-        while len(self._open) > 2 * max(1, desk.pool.workers) + 2:
+        if chapter.plain:
+            self._copy_plain(chapter)
+        if chapter.deeds:
+            self._begin(chapter)
+        while len(self._open) > _OPEN_CHAPTERS and self._under_way() > 2 * self._desk.team.width:
             self._finish_first()
-        while self._open and (self._open[0].pending is None or self._open[0].pending.done()):
+        while self._open and (self._open[0].load is None or self._open[0].load.done()):
             self._finish_first()
+
+    def _under_way(self) -> int:
+        return sum(len(chapter.deeds) for chapter in self._open)
+
+    def _begin(self, chapter: Chapter) -> None:
+        desk, todo = self._desk, chapter.deeds
+        if not desk.team.local:
+            chapter.load = desk.team.do(todo, desk.do, _heft)
+            return
+        heavy = [deed for deed in todo if _heft(deed) >= HEAVY]
+        if heavy:
+            chapter.load = desk.team.do(heavy, desk.do, _heft)
+            todo = [deed for deed in todo if _heft(deed) < HEAVY]
+        begun = time.perf_counter()
+        for deed in todo:
+            for row in desk.do(deed):
+                self._note(chapter, row)
+        desk.effort.writing += time.perf_counter() - begun
+
+    def _copy_plain(self, chapter: Chapter) -> None:
+        """Take the short way; what it leaves becomes deeds."""
+        desk, lane = self._desk, self._desk.lane
+        begun = time.perf_counter()
+        for folder, entries in chapter.plain if lane else ():
+            left = lane.copy(folder, entries) if lane else []
+            for number in reversed(left):
+                entry = entries.pop(number)
+                chapter.deeds.append(Deed(Do.TRANSFER, names.join(folder, entry.name), entry))
+            if entries:
+                chapter.transferred(folder, entries)
+        desk.effort.writing += time.perf_counter() - begun
 
     def drain(self) -> None:
         """Wait for all that was handed out."""
@@ -162,15 +251,19 @@ class Chapters:
     def due(self) -> bool:
         """Whether enough is finished, or enough time has passed, for a commit.
 
-        The first commits come quickly, so that progress shows, and any when others have nothing to do.
+        The first commits come quickly, so that progress shows.
         """
         if not self._ready:
             return False
-        commits = 0 if self._desk.lease.split else self._seq
-        patience = min(COMMIT_SECONDS, FIRST_COMMIT_SECONDS * 2**commits)
+        patience = min(COMMIT_SECONDS, FIRST_COMMIT_SECONDS * 2**self._seq)
         if self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience:
             return True
         return sum(chapter.weight for chapter in self._ready) >= COMMIT_BYTES
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._open
 
     @property
     def end(self) -> bytes | None:
@@ -186,26 +279,19 @@ class Chapters:
         if isinstance(desk.target, Syncs) and desk.target.traits.durable:
             desk.target.sync()
         seq = self._seq + 1
-        rows = [row for chapter in self._ready for row in chapter.rows]
         counters = Counters()
         for chapter in self._ready:
             counters.merge(chapter.counters)
-        progress = Progress(Commit(seq, rest, parts), counters, self._keep(seq, rows), self._deferred())
-        asked = boot_time()
-        renewal = desk.ledger.commit(desk.grant.token, progress)
-        desk.lease.extend(asked, renewal.ttl)
-        desk.lease.split, desk.lease.stop = renewal.split, desk.lease.stop or renewal.stop
+        progress = Progress(Commit(seq, rest, parts), counters, self._keep(seq), self._deferred())
+        desk.ledger.commit(desk.grant.token, progress)
         self._seq, self.rest = seq, rest
         self._ready, self._ready_items, self._committed_at = [], 0, boot_time()
 
-    def _keep(self, seq: int, rows: list[Row]) -> tuple[SegmentName, ...]:
-        if not rows:
+    def _keep(self, seq: int) -> tuple[SegmentName, ...]:
+        lines = "".join([line for chapter in self._ready for line in chapter.lines])
+        if not lines:
             return ()
-        token = self._desk.grant.token
-        segment = encode_rows(rows)
-        name = segment_name(self._desk.grant.order.run, token.partition, token.epoch, seq, segment)
-        self._desk.ledger.keep(token, name, segment)
-        return (SegmentName(name, len(rows)),)
+        return (self._desk.ledger.keep(self._desk.grant.token, seq, lines.encode()),)
 
     def _deferred(self) -> tuple[WorkItem, ...]:
         """What is put off, each item once; folders in which something was written need their times again."""
@@ -215,27 +301,42 @@ class Chapters:
                 known = found.get((item.phase, item.key))
                 if known is None or item.counted:
                     found[item.phase, item.key] = item
-            for path in _touched(chapter) if self._desk.target.traits.folders == "real" else ():
-                item = WorkItem(Phase.FOLDERS, work_key(Phase.FOLDERS, path), path, counted=False, kind="D")
-                found.setdefault((item.phase, item.key), item)
+            for path in chapter.touched if self._desk.target.traits.folders == "real" else ():
+                if path:
+                    item = WorkItem(
+                        Phase.FOLDERS, work_key(Phase.FOLDERS, path), path, counted=False, kind="D"
+                    )
+                    found.setdefault((item.phase, item.key), item)
         return tuple(found.values())
 
     def _finish_first(self) -> None:
         chapter = self._open[0]
-        while chapter.pending is not None:
+        while chapter.load is not None:
             self._look()
-            try:
-                rows = self._desk.pool.result(chapter.pending, _LOOK_SECONDS)
-            except TimeoutError:
+            if chapter.load not in wait([chapter.load], _LOOK_SECONDS).done:
                 continue
+            rows = chapter.load.result()
             for row in rows:
-                chapter.note(row)
-                if row.outcome is Outcome.FAILED and self._deleting:
-                    chapter.counters.scanned(row.size)
-            chapter.pending = None
+                self._note(chapter, row)
+            chapter.load = None
         self._open.popleft()
         self._ready.append(chapter)
         self._ready_items += chapter.items
+        self._tell(chapter)
+
+    def _note(self, chapter: Chapter, row: Row) -> None:
+        chapter.note(row)
+        if row.outcome is Outcome.FAILED and self._deleting:
+            chapter.counters.scanned(row.size)
+
+    def _tell(self, chapter: Chapter) -> None:
+        """Show what is done although it is not committed."""
+        effort, counters = self._desk.effort, chapter.counters
+        effort.items += counters.settled
+        effort.bytes += sum(counters.bytes.get(name, 0) for name in ("Transferred", "NoTransferNeeded"))
+        effort.computing = time.process_time()
+        effort.threads = self._desk.team.width
+        self._desk.lease.tell(effort)
 
     def _look(self) -> None:
         """Stop when the lease is over or somebody asked to."""
@@ -245,19 +346,12 @@ class Chapters:
 
     def abandon(self) -> None:
         """End the lease's writing and wait for what is in flight, so that nothing happens after it is given back."""
-        if self._open:
+        loads = [chapter.load for chapter in self._open if chapter.load is not None]
+        if loads:
             self._desk.lease.end()
-        pending = [chapter.pending for chapter in self._open if chapter.pending is not None]
-        if pending and not self._desk.pool.settle(pending):
-            self._desk.lease.stuck = True
+            self._desk.team.close()
+            wait(loads)
 
 
-def _touched(chapter: Chapter) -> set[bytes]:
-    written = (Outcome.TRANSFERRED, Outcome.DELETED)
-    folders = {parent(row.path) for row in chapter.rows if row.outcome in written and row.kind.value != "D"}
-    folders.update(parent(row.path) for row in chapter.rows if row.outcome is Outcome.DELETED)
-    folders.update(
-        parent(item.path) for item in chapter.deferred if item.phase is Phase.FOLDERS and item.counted
-    )
-    folders.discard(b"")
-    return folders
+def _heft(deed: Deed) -> int:
+    return deed.source.size if deed.source is not None else 0

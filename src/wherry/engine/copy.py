@@ -10,27 +10,56 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wherry.engine.chapters import Stopped
-from wherry.engine.lease import LeaseClock
+from wherry.engine.lease import Effort, LeaseClock
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.engine.worker import perform
 from wherry.model import run
 from wherry.model.errors import RunError, StoreError
-from wherry.model.options import JobOptions
-from wherry.model.outcomes import Counters, Row, decode_rows
-from wherry.model.wire import Grant, Place, RunOrder
+from wherry.model.ledger import Token
+from wherry.model.options import JobOptions, Links
+from wherry.model.outcomes import Counters
+from wherry.model.wire import Grant, Place, Progress, Renewal, RunOrder
 from wherry.stores.port import StoreSpec
 
-WALKERS = 2
 _IDLE_SECONDS = 0.05
 _TELL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How far a copy is: committed `counters`, and what workers did so far, committed or not.
+
+    `items` and `bytes` have ended; `listing`, `reading`, `writing` and `computing` are seconds of all workers
+    together, `threads` what they use now.  `scanning`: the source is not listed to its end.
+    """
+
+    counters: Counters
+    items: int
+    bytes: int
+    listing: float
+    reading: float
+    writing: float
+    computing: float
+    threads: int
+    scanning: bool
+
+    @classmethod
+    def of(cls, counters: Counters, efforts: list[Effort], *, scanning: bool) -> Live:
+        """The sum of what workers told."""
+        whole = Effort()
+        for effort in efforts:
+            whole.add(effort)
+        return cls(
+            counters, int(whole.items), int(whole.bytes), whole.listing, whole.reading, whole.writing,
+            whole.computing, int(whole.threads), scanning,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +78,26 @@ def copy(
     options: JobOptions,
     *,
     workers: int | None = None,
+    executor: Executor | None = None,
     state: Path | None = None,
-    log: Callable[[Row], None] | None = None,
-    progress: Callable[[Counters], None] | None = None,
+    log: Callable[[bytes], None] | None = None,
+    progress: Callable[[Live], None] | None = None,
 ) -> Report:
     """Copy `source` to `target`.
 
-    `log` gets each row of the copy log and `progress` the counters so far, both from the calling thread.
-    Raises `UsageError` when the state file belongs to another copy; trouble of the run is in the report.
+    `workers` processes do it, by default one for each processor; 0 does it in the calling thread, and an `executor`
+    of one's own runs up to `workers` tasks at once.  `log` gets the lines of the copy log as `outcomes.rows_of` reads
+    them, and `progress` how far it is, both from the calling thread.  Raises `UsageError` when the state file belongs
+    to another copy; trouble of the run is in the report.
     """
     begun = time.monotonic()
+    options = options.at(time.time_ns())
+    if options.links is Links.FOLLOW:
+        source = replace(source, follow=True)
     order = RunOrder("copy", _place(source), _place(target), options)
-    ledger = LocalLedger(state)
-    with closing(ledger), closing(Pool(workers)) as pool:
+    with closing(Pool(workers, executor, fork=True)) as pool, closing(LocalLedger(state)) as ledger:
         resumed = ledger.open(order)
-        crew = _Crew(order, ledger, source, target, pool)
+        crew = _Crew(order, ledger, source, target, pool, logged=log is not None)
         crew.work(log or _ignore, progress or _ignore)
         counters = ledger.counters()
         ended = run.failed(crew.code, crew.detail) if crew.code else run.end(counters, ledger.error())
@@ -79,24 +113,28 @@ def _place(spec: StoreSpec) -> Place:
 
 
 class _Crew:
-    """The walkers of one copy: each takes a lease after the other until no work is left."""
+    """One thread for each worker: it takes a lease after the other and has the worker do it, until no work is left."""
 
     def __init__(
-        self, order: RunOrder, ledger: LocalLedger, source: StoreSpec, target: StoreSpec, pool: Pool
-    ) -> None:
+        self, order: RunOrder, ledger: LocalLedger, source: StoreSpec, target: StoreSpec, pool: Pool, *, logged: bool
+    ) -> None:  # fmt: skip
         self._order = order
         self._ledger = ledger
         self._places = (source, target)
         self._pool = pool
+        self._logged = logged
         self._over = threading.Event()
+        self._news = threading.Condition()
         self._held: set[LeaseClock] = set()
+        self._done = Effort()
         self.code = ""
         self.detail = ""
 
-    def work(self, log: Callable[[Row], None], progress: Callable[[Counters], None]) -> None:
-        """Run all walkers to the end, telling what is committed meanwhile."""
-        with ThreadPoolExecutor(WALKERS, "walker") as threads:
-            running = {threads.submit(self._walker) for _ in range(WALKERS)}
+    def work(self, log: Callable[[bytes], None], progress: Callable[[Live], None]) -> None:
+        """Run all to the end, telling what is committed meanwhile."""
+        count = max(1, self._pool.workers)
+        with ThreadPoolExecutor(count, "lease") as threads:
+            running = {threads.submit(self._take_leases) for _ in range(count)}
             try:
                 while running:
                     done, running = wait(running, _TELL_SECONDS)
@@ -107,13 +145,13 @@ class _Crew:
                 self._end()
         self._tell(log, progress)
 
-    def _tell(self, log: Callable[[Row], None], progress: Callable[[Counters], None]) -> None:
-        for segment in self._ledger.segments():
-            for row in decode_rows(segment):
-                log(row)
-        progress(self._ledger.counters())
+    def _tell(self, log: Callable[[bytes], None], progress: Callable[[Live], None]) -> None:
+        for lines in self._ledger.segments():
+            log(lines)
+        efforts = [self._done, *(clock.effort() for clock in list(self._held))]
+        progress(Live.of(self._ledger.counters(), efforts, scanning=self._ledger.scanning()))
 
-    def _walker(self) -> None:
+    def _take_leases(self) -> None:
         while not self._over.is_set():
             grant = self._ledger.lease(self._order)
             if grant is not None:
@@ -121,15 +159,25 @@ class _Crew:
             elif not self._ledger.busy():
                 return
             else:
-                self._over.wait(_IDLE_SECONDS)
+                self._wait_for_work()
+
+    def _wait_for_work(self) -> None:
+        """Ask those who have work to give some of it away, and wait until one of them has told something."""
+        for clock in list(self._held):
+            clock.ask_to_split()
+        with self._news:
+            self._news.wait(_IDLE_SECONDS)
 
     def _perform(self, grant: Grant) -> None:
-        lease: LeaseClock = self._pool.lease()
-        lease.forever()
-        self._held.add(lease)
-        lease.stop = self._over.is_set()
+        clock = self._pool.lease()
+        clock.forever()
+        self._held.add(clock)
+        if self._over.is_set():
+            clock.ask_to_stop()
         try:
-            perform(grant, self._ledger, *self._places, self._pool, lease)
+            self._pool.perform(
+                grant, _Told(self._ledger, self._tell_news), *self._places, clock, logged=self._logged
+            )
         except Stopped:
             self._ledger.release(grant.token)
         except WorkerDied:
@@ -139,8 +187,14 @@ class _Crew:
         except StoreError as error:
             self._stop(grant, "AZSM1060", str(error))
         finally:
-            self._held.discard(lease)
-            lease.close()
+            self._held.discard(clock)
+            self._done.add(clock.effort())
+            self._pool.give_back(clock)
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        with self._news:
+            self._news.notify_all()
 
     def _stop(self, grant: Grant, code: str, detail: str) -> None:
         self._ledger.release(grant.token)
@@ -148,7 +202,24 @@ class _Crew:
         self._end()
 
     def _end(self) -> None:
-        """Let every walker commit what is under way and do no more."""
+        """Let every worker commit what is under way and do no more."""
         self._over.set()
-        for lease in list(self._held):
-            lease.stop = True
+        for clock in list(self._held):
+            clock.ask_to_stop()
+        self._tell_news()
+
+
+class _Told:
+    """The ledger of one lease that says when it was written."""
+
+    def __init__(self, ledger: LocalLedger, tell: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._tell = tell
+        self.items = ledger.items
+        self.keep = ledger.keep
+        self.sight = ledger.sight
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        renewal = self._ledger.commit(token, progress)
+        self._tell()
+        return renewal

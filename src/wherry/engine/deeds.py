@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wherry.engine import transfer
-from wherry.model import names, plan
+from wherry.engine.team import Team
+from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import (
+    CODES,
     Changed,
     Conflict,
     Denied,
@@ -24,10 +26,9 @@ from wherry.model.errors import (
     StoreError,
     Unavailable,
 )
-from wherry.model.options import JobOptions
 from wherry.model.outcomes import Outcome, Row
-from wherry.model.plan import Do
-from wherry.stores.port import Describes, HoldsLinks, Store
+from wherry.model.plan import Decision, Do, Judge
+from wherry.stores.port import Describes, HasAttributes, HoldsLinks, Store
 
 TRANSFERRED = "AZSM0000"
 EARLIER = "AZSM2043"
@@ -36,8 +37,8 @@ EARLIER = "AZSM2043"
 class Deed(NamedTuple):
     """What is to be done with `path`.
 
-    `do` is TRANSFER, DESCRIBE or MAKE_LINK of the copy phase, or of a later phase LINK_GROUP (`paths` are the
-    names of one file), FINISH (a folder's metadata; `counted` as in `WorkItem`) or DELETE (`target` as it was
+    `do` is TRANSFER, DESCRIBE, CHECK, LOOK or MAKE_LINK of the copy phase, or of a later phase LINK_GROUP (`paths` are
+    the names of one file), FINISH (a folder's metadata; `counted` as in `WorkItem`) or DELETE (`target` as it was
     seen, `tag` of the version that may be deleted).
     """
 
@@ -52,29 +53,26 @@ class Deed(NamedTuple):
 
 @dataclass(slots=True)
 class Both:
-    """Both stores of a run as one worker has them open."""
+    """Both stores of a lease as its worker has them open, with what decides and what helps."""
 
     source: Store
     target: Store
+    judge: Judge
     fence: Callable[[], None]
     moved: Callable[[], None]
-
-    def close(self) -> None:
-        """Let go of both."""
-        self.source.close()
-        self.target.close()
+    team: Team
 
 
-def do(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attempt) -> list[Row]:
+def do(both: Both, deed: Deed) -> list[Row]:
     """Carry out one deed."""
     try:
         if deed.do is Do.LINK_GROUP:
-            return _link_group(both, deed, options, attempt)
+            return _link_group(both, deed)
         if deed.do is Do.FINISH:
             return _finish(both, deed)
         if deed.do is Do.DELETE:
-            return _delete(both, deed, attempt)
-        return [_copy(both, deed, options)]
+            return _delete(both, deed)
+        return [_copy(both, deed)]
     except StoreError as error:
         both.fence()
         _escalate(both, error)
@@ -82,9 +80,11 @@ def do(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attempt) -> li
 
 
 def failed(path: bytes, entry: Entry | None, error: StoreError, code: str = "") -> Row:
-    """The row of an item that failed."""
+    """The row of an item that failed, or that the target turned out not to hold."""
     kind, size = (entry.kind, entry.size) if entry else (Kind.FILE, 0)
-    return Row(time.time(), kind, Outcome.FAILED, code or error.code, size, path, str(error))
+    code = code or error.code
+    outcome = Outcome.UNSUPPORTED if CODES[code].disposition == "skip" else Outcome.FAILED
+    return Row(time.time(), kind, outcome, code, size, path, str(error))
 
 
 def row(path: bytes, entry: Entry, code: str = TRANSFERRED, outcome: Outcome = Outcome.TRANSFERRED) -> Row:
@@ -106,27 +106,30 @@ def _escalate(both: Both, error: StoreError) -> None:
         raise RunError("AZSM1022", str(gone)) from error
 
 
-def _copy(both: Both, deed: Deed, options: JobOptions) -> Row:
-    """TRANSFER, DESCRIBE or MAKE_LINK; once more with fresh eyes when source or target moved meanwhile."""
+def _copy(both: Both, deed: Deed) -> Row:
+    """A deed of the copy phase; once more with fresh eyes when source or target moved meanwhile."""
     entry, expect = deed.source, deed.target
     if entry is None:
         raise NotFound("the source item is gone")
     try:
-        return _copy_once(both, deed.do, deed.path, entry, expect, options)
+        if deed.do is Do.TRANSFER:
+            transfer.copy_file(both, deed.path, entry, expect)
+            return row(deed.path, entry)
+        return _copy_once(both, deed.do, deed.path, entry, expect)
     except (Changed, Conflict) as moved:
         fresh, present = both.source.stat(deed.path), both.target.stat(deed.path)
         if fresh is None:
             raise NotFound("the source item vanished while it was copied") from moved
         if fresh.kind is not entry.kind or entry.kind is not Kind.FILE:
             raise
-        decision = plan.compare_file(fresh, present, options, both.target.traits.holds, plan.Attempt())
+        decision = both.judge.afresh.compare_file(fresh, present)
         if isinstance(moved, Conflict) and (
             decision.do is Do.TRANSFER or not _is_spelled(both.target, deed.path)
         ):
             raise
         if decision.do is Do.NOTHING:
             return row(deed.path, fresh, EARLIER)
-        return _copy_once(both, decision.do, deed.path, fresh, present, options)
+        return _copy_once(both, decision.do, deed.path, fresh, present)
 
 
 def _is_spelled(target: Store, path: bytes) -> bool:
@@ -134,17 +137,54 @@ def _is_spelled(target: Store, path: bytes) -> bool:
     return any(entry.name == names.basename(path) for entry in target.list(names.parent(path)))
 
 
-def _copy_once(
-    both: Both, deed: Do, path: bytes, entry: Entry, expect: Entry | None, options: JobOptions
-) -> Row:
-    target = both.target
-    if deed is Do.DESCRIBE and isinstance(target, Describes):
-        target.describe(path, entry, expect)
+def foreseen(both: Both, deed: Deed) -> Row:
+    """What a deed that depends on a closer look would come to; nothing is changed."""
+    entry = deed.source
+    if entry is None:
+        raise NotFound("the source item is gone")
+    try:
+        decision, _ = _looked_at(both, deed.do, deed.path, entry, deed.target)
+    except StoreError as error:
+        return failed(deed.path, entry, error)
+    return settled(deed.path, entry, decision.code) if decision.do is Do.NOTHING else row(deed.path, entry)
+
+
+def _looked_at(
+    both: Both, do: Do, path: bytes, entry: Entry, expect: Entry | None
+) -> tuple[Decision, Entry | None]:
+    """LOOK and CHECK made a decision, and what the target holds; other deeds are decided already."""
+    decision = Decision(do)
+    if do is Do.LOOK:
+        expect = both.target.stat(path)
+        decision = both.judge.compare_file(entry, expect)
+    if decision.do is Do.CHECK and expect is not None:
+        equal = transfer.is_equal(both, path, entry)
+        decision = both.judge.same_data(entry, expect, "AZSM2042") if equal else Decision(Do.TRANSFER)
+    return decision, expect
+
+
+def _copy_once(both: Both, do: Do, path: bytes, entry: Entry, expect: Entry | None) -> Row:
+    decision, expect = _looked_at(both, do, path, entry, expect)
+    deed = decision.do
+    if deed is Do.NOTHING:
+        return settled(path, entry, decision.code)
+    if deed is Do.DESCRIBE and isinstance(both.target, Describes):
+        _describe(both, path, entry, expect)
         return row(path, entry, "AZSM2044")
     if deed is Do.MAKE_LINK:
         return _symlink(both, path, entry, expect)
-    transfer.copy_file(both.source, target, path, entry, expect, options.verify, both.moved)
+    transfer.copy_file(both, path, entry, expect)
     return row(path, entry)
+
+
+def _describe(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> None:
+    """Give the target's item the metadata of the source's, extended attributes where it can hold them."""
+    if not isinstance(both.target, Describes):
+        return
+    attributes = None
+    if both.judge.holds.attributes and isinstance(both.source, HasAttributes):
+        attributes = both.judge.preserved(both.source.attributes(path))
+    both.target.describe(path, both.judge.masked(entry), expect, attributes)
 
 
 def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row:
@@ -153,30 +193,34 @@ def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row
         raise StoreError("these stores hold no links")
     text = source.read_link(path)
     if expect is not None and expect.kind is Kind.LINK and target.read_link(path) == text:
-        return row(path, entry, "AZSM2041", Outcome.NO_TRANSFER_NEEDED)
-    target.make_symlink(path, text, entry, expect)
+        if both.judge.is_described(entry, expect) or not isinstance(target, Describes):
+            return row(path, entry, "AZSM2041", Outcome.NO_TRANSFER_NEEDED)
+        target.describe(path, both.judge.masked(entry), expect)
+        return row(path, entry, "AZSM2044")
+    target.make_symlink(path, text, both.judge.masked(entry), expect)
     return row(path, entry)
 
 
-def _link_group(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attempt) -> list[Row]:
+def _link_group(both: Both, deed: Deed) -> list[Row]:
     """Names of one file: the first is copied, the others become links to it."""
     source, target = both.source, both.target
     if not isinstance(target, HoldsLinks):
         raise StoreError("the target holds no hard links")
     rows: list[Row] = []
-    first, file = b"", None
+    first = b""
+    file: tuple[object, ...] = ()
     for path in deed.paths:
         try:
             entry = source.stat(path)
             if entry is None or entry.kind is not Kind.FILE:
                 raise NotFound("the source item vanished before it was copied")
-            if file == (entry.device, entry.inode):
-                rows.append(_further_name(target, target, path, first, entry, attempt))
+            if file == entry.one_file:
+                rows.append(_further_name(both, target, path, first, entry))
                 continue
             # The first one, or a name that has been given to another file since it was listed.
-            rows.append(_first_name(both, path, entry, options, attempt))
-            if file is None:
-                first, file = path, (entry.device, entry.inode)
+            rows.append(_first_name(both, path, entry))
+            if not file:
+                first, file = path, entry.one_file
         except StoreError as error:
             both.fence()
             _escalate(both, error)
@@ -186,13 +230,12 @@ def _link_group(both: Both, deed: Deed, options: JobOptions, attempt: plan.Attem
     return rows
 
 
-def _first_name(both: Both, path: bytes, entry: Entry, options: JobOptions, attempt: plan.Attempt) -> Row:
+def _first_name(both: Both, path: bytes, entry: Entry) -> Row:
     present = both.target.stat(path)
-    holds = both.target.traits.holds
-    decision = plan.compare_file(entry, present, options, holds, attempt)
+    decision = both.judge.compare_file(entry, present)
     if decision.do is Do.NOTHING:
         return settled(path, entry, decision.code)
-    return _copy(both, Deed(decision.do, path, entry, present), options)
+    return _copy(both, Deed(decision.do, path, entry, present))
 
 
 def settled(path: bytes, entry: Entry, code: str) -> Row:
@@ -201,15 +244,12 @@ def settled(path: bytes, entry: Entry, code: str) -> Row:
     return row(path, entry, code, outcome)
 
 
-def _further_name(
-    target: Store, links: HoldsLinks, path: bytes, first: bytes, entry: Entry, attempt: plan.Attempt
-) -> Row:
-    original, present = target.stat(first), target.stat(path)
+def _further_name(both: Both, links: HoldsLinks, path: bytes, first: bytes, entry: Entry) -> Row:
+    original, present = both.target.stat(first), both.target.stat(path)
     if original is None:
         raise NotFound("the first name of the file is not on the target")
     if present and (present.device, present.inode) == (original.device, original.inode):
-        mine = attempt.revisited and present.changed is not None and present.changed >= attempt.since
-        return settled(path, entry, EARLIER if mine else "AZSM2041")
+        return settled(path, entry, EARLIER if both.judge.is_of_this_run(present) else "AZSM2041")
     links.make_link(path, first, present)
     return row(path, entry)
 
@@ -219,19 +259,22 @@ def _finish(both: Both, deed: Deed) -> list[Row]:
     entry = both.source.stat(deed.path)
     if entry is None or entry.kind is not Kind.FOLDER:
         raise NotFound("the source folder vanished")
-    if isinstance(both.target, Describes):
-        present = both.target.stat(deed.path)
-        if present is not None and present.kind is not Kind.FOLDER:
-            raise Conflict("something else than the folder is in its place")
-        both.target.describe(deed.path, entry, present)
-    return [row(deed.path, entry)] if deed.counted else []
+    present = both.target.stat(deed.path)
+    if present is not None and present.kind is not Kind.FOLDER:
+        raise Conflict("something else than the folder is in its place")
+    code = both.judge.finished_folder(entry, present)
+    if code is None:
+        _describe(both, deed.path, entry, present)
+    if not deed.counted:
+        return []
+    return [row(deed.path, entry) if code is None else settled(deed.path, entry, code)]
 
 
-def _delete(both: Both, deed: Deed, attempt: plan.Attempt) -> list[Row]:
+def _delete(both: Both, deed: Deed) -> list[Row]:
     """Remove what only the target has, if that is still so and it is still the version that was seen."""
     present = both.target.stat(deed.path)
     if present is None:
-        gone = deed.target if attempt.revisited else None
+        gone = deed.target if both.judge.revisited else None
         return [row(deed.path, gone, "AZSM2051", Outcome.DELETED)] if gone else []
     there = both.source.stat(deed.path)
     if there is not None and (there.kind is Kind.FOLDER) == (present.kind is Kind.FOLDER):

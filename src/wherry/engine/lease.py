@@ -1,23 +1,48 @@
-"""How long the right to write lasts, told to every process that writes.
+"""How long the right to write lasts, told to every process that writes; and what these processes tell of their work.
 
-A pool shares one table of deadlines (`LeaseClocks`) with its worker processes.  Each lease takes a slot of it:
-the agent moves the deadline when a renewal succeeds, workers look at it right before each visible change.  The
-clock is CLOCK_BOOTTIME, which also counts while a machine sleeps, so that a paused holder finds its time over.
-Called by the agent and by `wherry copy`; adapters see only the fence.
+A pool shares one small file of numbers (`LeaseTable`) with its worker processes, mapped into each.  Each lease takes a
+slot of it: its owner moves the deadline when a renewal succeeds, workers look at it right before each visible change
+and count there what they did.  Every number has one writer.  The clock is CLOCK_BOOTTIME, which also counts while a
+machine sleeps, so that a paused holder finds its time over.  Called by the agent and by `wherry copy`; adapters see
+only the fence.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import math
+import mmap
+import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing.sharedctypes import RawArray
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from pathlib import Path
 
 from wherry.model.errors import LeaseLost
+from wherry.model.wire import Renewal
 
 SLOTS = 64
+_COLUMNS = 16
+_WORD = 8
+
+
+class _Column(IntEnum):
+    """The numbers of a slot; the first three are the owner's, the others the worker's."""
+
+    DEADLINE = 0
+    STOP = 1
+    HUNGRY = 2
+    SERVED = 3
+    MOVES = 4
+    ITEMS = 5
+    BYTES = 6
+    LISTING = 7
+    READING = 8
+    WRITING = 9
+    COMPUTING = 10
+    THREADS = 11
 
 
 def boot_time() -> float:
@@ -31,90 +56,194 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+@dataclass(slots=True)
+class Effort:
+    """What workers did since their leases began: items and bytes that ended, and seconds by where they went."""
+
+    items: float = 0
+    bytes: float = 0
+    listing: float = 0.0
+    reading: float = 0.0
+    writing: float = 0.0
+    computing: float = 0.0
+    threads: float = 0
+
+    def add(self, other: Effort) -> None:
+        """Add what another did."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+_EFFORTS = (
+    ("items", _Column.ITEMS),
+    ("bytes", _Column.BYTES),
+    ("listing", _Column.LISTING),
+    ("reading", _Column.READING),
+    ("writing", _Column.WRITING),
+    ("computing", _Column.COMPUTING),
+    ("threads", _Column.THREADS),
+)
+
+
+class LeaseTable:
+    """The shared file, opened by its path in any process of this machine."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with open(path, "r+b") as file:
+            self._map = mmap.mmap(file.fileno(), SLOTS * _COLUMNS * _WORD)
+        self.numbers = memoryview(self._map).cast("d")
+
+    @classmethod
+    def make(cls) -> LeaseTable:
+        """A new table, for this user alone."""
+        handle, path = tempfile.mkstemp(prefix="wherry-leases-")
+        os.ftruncate(handle, SLOTS * _COLUMNS * _WORD)
+        os.close(handle)
+        return cls(path)
+
+    def remove(self) -> None:
+        """Take the file away; whoever has it open keeps what it has."""
+        with contextlib.suppress(FileNotFoundError):
+            Path(self.path).unlink()
+
+
+class LeaseClock:
+    """One lease, as its owner and as its worker see it.
+
+    `stuck` when a process that works under it can not even be killed.
+    """
+
+    def __init__(self, table: LeaseTable, slot: int) -> None:
+        self._numbers = table.numbers
+        self.table = table.path
+        self.slot = slot
+        self._at = slot * _COLUMNS
+        self.stuck = False
+        self._ended = False
+        self._lock = threading.Lock()
+        self._seen = self._numbers[self._at + _Column.MOVES]
+
+    # ------------------------------------------------------------ the owner
+
+    def extend(self, asked_at: float, ttl: float) -> None:
+        """The lease lasts `ttl` seconds from `asked_at` (`boot_time` before the request), unless it was ended."""
+        with self._lock:
+            if not self._ended:
+                self._numbers[self._at] = asked_at + ttl
+
+    def renewed(self, asked_at: float, renewal: Renewal) -> None:
+        """Take what the keeper of the ledger answered to a renewal or commit that was asked for at `asked_at`."""
+        self.extend(asked_at, renewal.ttl)
+        if renewal.split:
+            self.ask_to_split()
+        if renewal.stop:
+            self.ask_to_stop()
+
+    def forever(self) -> None:
+        """A lease that nobody else can take."""
+        self.extend(0.0, math.inf)
+
+    def moved(self) -> bool:
+        """Whether anything was finished or sent since the last call."""
+        now = self._numbers[self._at + _Column.MOVES]
+        moved = now != self._seen
+        self._seen = now
+        return moved
+
+    def ask_to_split(self) -> None:
+        """Others have nothing to do: have the worker give a part of its work away."""
+        self._numbers[self._at + _Column.HUNGRY] += 1
+
+    def ask_to_stop(self) -> None:
+        """Have the worker end after what is under way."""
+        self._numbers[self._at + _Column.STOP] = 1
+
+    def effort(self) -> Effort:
+        """What the worker told so far."""
+        return Effort(**{name: self._numbers[self._at + column] for name, column in _EFFORTS})
+
+    def clear(self) -> None:
+        """Make the slot as new."""
+        for column in range(_COLUMNS):
+            self._numbers[self._at + column] = 0.0
+
+    # ------------------------------------------------------------ both
+
+    def fence(self) -> None:
+        """Raise `LeaseLost` when the time is over."""
+        if self._ended or boot_time() >= self._numbers[self._at]:
+            raise LeaseLost("its time ran out before it was renewed")
+
+    def remaining(self) -> float:
+        """Seconds until the time is over; negative when it is."""
+        left = self._numbers[self._at] - boot_time()
+        return min(left, -1.0) if self._ended else left
+
+    def end(self) -> None:
+        """From now on nothing more is written by this process, whatever a renewal that is under way brings.
+
+        Ended by the owner, nothing is written by any process.
+        """
+        with self._lock:
+            self._ended = True
+
+    def revoke(self) -> None:
+        """The owner's `end`."""
+        with self._lock:
+            self._ended = True
+            # Since when it is over tells how long a worker has not seen it.
+            self._numbers[self._at] = min(self._numbers[self._at], boot_time())
+
+    # ------------------------------------------------------------ the worker
+
+    @property
+    def stop(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._numbers[self._at + _Column.STOP] != 0
+
+    @property
+    def split(self) -> bool:
+        """Whether somebody waits for work."""
+        return self._numbers[self._at + _Column.HUNGRY] != self._numbers[self._at + _Column.SERVED]
+
+    def served(self) -> None:
+        """Work was given away: until the next asking nobody waits."""
+        self._numbers[self._at + _Column.SERVED] = self._numbers[self._at + _Column.HUNGRY]
+
+    def note(self) -> None:
+        """Something was done."""
+        self._numbers[self._at + _Column.MOVES] += 1
+
+    def tell(self, effort: Effort) -> None:
+        """Tell what was done so far under this lease."""
+        for name, column in _EFFORTS:
+            self._numbers[self._at + column] = getattr(effort, name)
+        self.note()
+
+
 class LeaseClocks:
-    """The shared table: a deadline and a count of movements for each slot."""
+    """The table as its owner keeps it: which slots are free."""
 
     def __init__(self) -> None:
-        self.deadlines: ctypes.Array[ctypes.c_double] = RawArray(ctypes.c_double, SLOTS)
-        self.moves: ctypes.Array[ctypes.c_ulonglong] = RawArray(ctypes.c_ulonglong, SLOTS)
+        self.table = LeaseTable.make()
         self._free = list(range(SLOTS))
         self._lock = threading.Lock()
 
     def take(self) -> LeaseClock:
         """A slot for a new lease, with its time over until it is extended."""
         with self._lock:
-            slot = self._free.pop(0)
-        self.deadlines[slot] = 0.0
-        return LeaseClock(self, slot)
+            clock = LeaseClock(self.table, self._free.pop(0))
+        clock.clear()
+        return clock
 
-    def give_back(self, slot: int) -> None:
-        """Free a slot; only when no work of its lease is in flight any more."""
-        self.deadlines[slot] = 0.0
-        with self._lock:
-            self._free.append(slot)
-
-
-def fence_of(deadlines: ctypes.Array[ctypes.c_double], slot: int) -> Callable[[], None]:
-    """The fence of a slot: raises `LeaseLost` when its time is over."""
-
-    def fence() -> None:
-        if boot_time() >= deadlines[slot]:
-            raise LeaseLost("its time ran out before it was renewed")
-
-    return fence
-
-
-class LeaseClock:
-    """One lease as its holder sees it.
-
-    `split` and `stop` are what the keeper of the ledger asked for with the last renewal or commit; `stuck`
-    when a process that works under it can not even be killed.
-    """
-
-    def __init__(self, clocks: LeaseClocks, slot: int) -> None:
-        self._clocks = clocks
-        self.slot = slot
-        self.fence = fence_of(clocks.deadlines, slot)
-        self.split = False
-        self.stop = False
-        self.stuck = False
-        self._ended = False
-        self._lock = threading.Lock()
-        self._seen = clocks.moves[slot]
-
-    def extend(self, asked_at: float, ttl: float) -> None:
-        """The lease lasts `ttl` seconds from `asked_at` (`boot_time` before the request), unless it was ended."""
-        with self._lock:
-            if not self._ended:
-                self._clocks.deadlines[self.slot] = asked_at + ttl
-
-    def forever(self) -> None:
-        """A lease that nobody else can take."""
-        self.extend(0.0, math.inf)
-
-    def end(self) -> None:
-        """From now on nothing more is written, whatever a renewal that is under way brings."""
-        with self._lock:
-            self._ended = True
-            self._clocks.deadlines[self.slot] = 0.0
-
-    def remaining(self) -> float:
-        """Seconds until the time is over; negative when it is."""
-        return float(self._clocks.deadlines[self.slot]) - boot_time()
-
-    def note(self) -> None:
-        """Something was done in this process."""
-        self._clocks.moves[self.slot] += 1
-
-    def moved(self) -> bool:
-        """Whether anything was finished or sent since the last call."""
-        now = self._clocks.moves[self.slot]
-        moved = bool(now != self._seen)
-        self._seen = now
-        return moved
+    def give_back(self, clock: LeaseClock) -> None:
+        """Free a slot, unless somebody may still work under it."""
+        clock.revoke()
+        if not clock.stuck:
+            with self._lock:
+                self._free.append(clock.slot)
 
     def close(self) -> None:
-        """Give the slot back, unless somebody may still look at it."""
-        self.end()
-        if not self.stuck:
-            self._clocks.give_back(self.slot)
+        """Remove the table."""
+        self.table.remove()

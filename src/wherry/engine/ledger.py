@@ -22,8 +22,8 @@ from wherry.model import ledger, run, wire
 from wherry.model.errors import RunError, UsageError
 from wherry.model.ledger import Part, Partition, Phase, Slice, Span, Token, WorkItem
 from wherry.model.options import CopyMode
-from wherry.model.outcomes import Counters
-from wherry.model.wire import Grant, Progress, Renewal, RunOrder, Sighting, Start
+from wherry.model.outcomes import Counters, segment_name
+from wherry.model.wire import Grant, Progress, Renewal, RunOrder, SegmentName, Sighting, Start
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (
@@ -54,8 +54,8 @@ class Ledger(Protocol):
     def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
         """The next work items of a leased slice with a key above `after`, sorted by key."""
 
-    def keep(self, token: Token, name: str, segment: bytes) -> None:
-        """Put a segment of the copy log where a commit can name it."""
+    def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
+        """Put the log lines of the commit `seq` where it can name them."""
 
     def sight(self, token: Token, sighting: Sighting) -> Start:
         """Tell what was found at both places, at the start and at the end of a lease."""
@@ -66,7 +66,8 @@ class LocalLedger:
 
     def __init__(self, file: Path | None = None) -> None:
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        # Without a file of its own it is in memory as far as that is small, in one without a name beyond.
+        self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False)
         if file is not None:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -169,9 +170,11 @@ class LocalLedger:
             ).fetchall()
         return [WorkItem(Phase(row[0]), row[1], row[2], bool(row[3]), *row[4:]) for row in rows]
 
-    def keep(self, token: Token, name: str, segment: bytes) -> None:
+    def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
+        name = segment_name("copy", token.partition, token.epoch, seq, lines)
         with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, segment))
+            db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, lines))
+        return SegmentName(name, lines.count(b"\n"))
 
     def sight(self, token: Token, sighting: Sighting) -> Start:
         with self._transaction() as db:
@@ -189,7 +192,7 @@ class LocalLedger:
             return Start(int(since), boot != sighting.boot)
 
     def segments(self) -> Iterator[bytes]:
-        """The segments that commits have named, in order; each is forgotten when the next is asked for."""
+        """The log lines of all commits, in order; what was given is forgotten when the next is asked for."""
         while True:
             with self._lock:
                 row = self._db.execute(
@@ -205,6 +208,12 @@ class LocalLedger:
         """The counters of all commits so far."""
         with self._lock:
             return _counters(self._db)
+
+    def scanning(self) -> bool:
+        """Whether spans are still to be walked."""
+        with self._lock:
+            query = "SELECT count(*) FROM partition WHERE rest IS NOT NULL AND stage < ?"
+            return bool(self._db.execute(query, (Phase.LINKS << 16,)).fetchone()[0])
 
     def error(self) -> str | None:
         """A run code that was noted on the way."""

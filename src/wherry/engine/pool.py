@@ -1,32 +1,35 @@
-"""The worker processes and how batches reach them.
+"""The workers, and how a lease reaches one.
 
-A pool lives as long as its agent (or one `wherry copy`) and serves all its leases.  Processes are spawned, not
-forked, so that no lock or connection is inherited; they end with the process that made them.  With `workers=0`
-batches run in the calling process: the same results, for tests and for tiny machines.
+A pool lives as long as its agent (or one `wherry copy`) and serves all its leases: each becomes a task that one worker
+does from its first listing to its last commit.  Its processes end with the process that made them.  With `workers=0`
+tasks run in the calling thread; with an executor of one's own they run wherever that runs them: the same results.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
-from wherry.engine import batch as batches
-from wherry.engine.batch import Batch
-from wherry.engine.lease import LeaseClock, LeaseClocks
-from wherry.engine.processes import Processes
-from wherry.model.outcomes import Row
+from wherry.engine.lease import LeaseClock, LeaseClocks, boot_time
+from wherry.engine.ledger import Ledger
+from wherry.engine.processes import Processes, WorkerDied
+from wherry.engine.remote_ledger import LedgerLine
+from wherry.engine.worker import Task, work
+from wherry.model.ledger import Token
+from wherry.model.wire import Grant, Progress, Renewal
+from wherry.stores.port import StoreSpec
 
 # What is under way may take so long to see that its lease is over; then its process is killed.
 SETTLE_SECONDS = 90.0
 _KILL_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,58 +49,101 @@ class InProcess(Executor):
 
 
 class Pool:
-    """Worker processes for batches, with the table of lease deadlines that they share."""
+    """Workers, the table of lease deadlines that they share, and the line by which they reach their ledgers."""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, executor: Executor | None = None, *, fork: bool = False
+    ) -> None:
         self.workers = os.cpu_count() or 1 if workers is None else workers
-        self._clocks = LeaseClocks()
         self._watched, self._held = multiprocessing.Pipe(duplex=False)
-        shared = (self._clocks.deadlines, self._clocks.moves)
-        self._executor: Executor
-        if self.workers:
-            self._executor = self._processes = Processes(
-                self.workers, partial(_begin, *shared, self._watched)
+        self._processes: Processes | None = None
+        if executor is None and self.workers:
+            executor = self._processes = Processes(
+                self.workers, partial(_begin, self._watched, self._held), fork=fork
             )
-        else:
-            batches.attach(*shared)
-            self._executor = InProcess()
+        self._clocks = LeaseClocks()
+        self._line = LedgerLine()
+        self._executor = executor or InProcess()
+        if not isinstance(self._executor, InProcess):
+            self._line.listen()
 
     def lease(self) -> LeaseClock:
         """A clock for a new lease."""
         return self._clocks.take()
 
-    def submit(self, batch: Batch) -> Future[list[Row]]:
-        """Run a batch."""
-        return self._executor.submit(batches.run, batch)
+    def give_back(self, clock: LeaseClock) -> None:
+        """End a lease's clock."""
+        self._clocks.give_back(clock)
 
-    def result(self, future: Future[list[Row]], timeout: float | None = None) -> list[Row]:
-        """What a batch came to: `TimeoutError` when it is still under way, `WorkerDied` when its process was lost."""
-        return future.result(timeout)
+    def perform(
+        self, grant: Grant, ledger: Ledger, source: StoreSpec, target: StoreSpec, clock: LeaseClock,
+        *, logged: bool = True,
+    ) -> None:  # fmt: skip
+        """Have a worker do the work of a grant until it is finished or what is left of it was given away.
 
-    def settle(self, futures: Collection[Future[list[Row]]]) -> bool:
-        """Wait until batches of a lease that is over are at their end; False when one may still be at work.
-
-        A process that does not come back is killed.
+        Raises `LeaseLost`, `Stopped`, any other `RunError` that must end the run, `WorkerDied` when a process was
+        lost, and `StoreError` when a place cannot be opened now.  Whatever was done since the last commit is found
+        on the target by the successor.  `logged` False: nobody reads the log, no rows are made.
         """
-        under_way = [future for future in futures if not future.cancel()]
-        hung = wait(under_way, SETTLE_SECONDS).not_done
-        return not hung or self._processes.kill(hung, _KILL_SECONDS)
+        address = self._line.put(_Watched(ledger, clock))
+        try:
+            task = Task(grant, source, target, address, clock.table, clock.slot, logged)
+            self._wait(self._executor.submit(work, task), clock)
+        finally:
+            self._line.take_off(address)
+
+    def _wait(self, future: Future[None], clock: LeaseClock) -> None:
+        while True:
+            try:
+                return future.result(_LOOK_SECONDS)
+            except TimeoutError:
+                if future.done():
+                    # It ended meanwhile, or the error is its own.
+                    return future.result()
+                if clock.remaining() < -SETTLE_SECONDS:
+                    return self._give_up(future, clock)
+
+    def _give_up(self, future: Future[None], clock: LeaseClock) -> None:
+        """Kill a worker that does not see that its lease is over."""
+        if not future.cancel():
+            killed = self._processes is not None and self._processes.kill([future], _KILL_SECONDS)
+            clock.stuck = not killed
+            if killed:
+                return future.result()
+        raise WorkerDied("A worker hung beyond its lease and was given up.")
 
     def close(self) -> None:
         """End the workers once they finished what they hold."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._line.close()
+        self._clocks.close()
         self._held.close()
         self._watched.close()
 
 
-def _begin(
-    deadlines: ctypes.Array[ctypes.c_double], moves: ctypes.Array[ctypes.c_ulonglong], parent: Connection
-) -> None:
+class _Watched:
+    """A lease's ledger whose answers move its clock."""
+
+    def __init__(self, ledger: Ledger, clock: LeaseClock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self.items = ledger.items
+        self.keep = ledger.keep
+        self.sight = ledger.sight
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        asked = boot_time()
+        renewal = self._ledger.commit(token, progress)
+        self._clock.renewed(asked, renewal)
+        return renewal
+
+
+def _begin(parent: Connection, held: Connection) -> None:
     """Start of a worker process: signals to all are the parent's to obey, and its end is this one's too."""
+    held.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    batches.attach(deadlines, moves)
 
 
 def _end_with(parent: Connection) -> None:

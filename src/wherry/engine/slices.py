@@ -60,7 +60,7 @@ class SliceWork:
         self._chapters.commit(None, tuple(part for part in parts if part.after < part.through))
 
     def _fail(self, page: list[WorkItem]) -> None:
-        chapter = Chapter(end=page[-1].key, items=len(page))
+        chapter = Chapter(end=page[-1].key, logged=self._desk.logged, items=len(page))
         for item in page:
             if item.counted:
                 if self._work.phase is Phase.DELETE:
@@ -87,7 +87,7 @@ class SliceWork:
         return page
 
     def _take(self, page: list[WorkItem]) -> None:
-        chapter = Chapter(end=page[-1].key, items=len(page))
+        chapter = Chapter(end=page[-1].key, logged=self._desk.logged, items=len(page))
         if self._work.phase is Phase.LINKS:
             for _, group in groupby(page, lambda item: item.key[:_GROUP]):
                 chapter.hand_out(Deed(Do.LINK_GROUP, b"", paths=tuple(item.path for item in group)), 0)

@@ -10,11 +10,10 @@ import time
 from dataclasses import replace
 
 from wherry.engine import deeds
-from wherry.engine.batch import BATCH_ITEMS
-from wherry.engine.chapters import Chapter, Chapters, Desk
+from wherry.engine.chapters import CHAPTER_ITEMS, Chapter, Chapters, Desk
 from wherry.engine.deeds import Deed
-from wherry.engine.walk import Pair, SourceUnlisted, TargetUnlisted, Walk
-from wherry.model import plan
+from wherry.engine.walk import Pair, SourceUnlisted, Stretch, TargetUnlisted, Walk
+from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import RunError, StoreError
 from wherry.model.ledger import Phase, Span, WorkItem, work_key
@@ -24,7 +23,9 @@ from wherry.model.plan import Decision, Do, FolderState
 from wherry.stores.port import MakesFolders
 
 _PIECES = 8
-# The first batches of a lease are small, so that its first commit comes soon also on a slow target.
+_NOTHING = Entry(b"", Kind.FILE)
+_HANDED_OUT = frozenset({Do.TRANSFER, Do.DESCRIBE, Do.CHECK, Do.LOOK, Do.MAKE_LINK, Do.DEFER_LINK})
+# The first chapters of a lease are small, so that its first commit comes soon also on a slow target.
 _FIRST_ITEMS = 50
 
 
@@ -34,9 +35,11 @@ class SpanWork:
     def __init__(self, desk: Desk, span: Span) -> None:
         self._desk = desk
         self._span = span
-        self._walk = Walk(desk.source, desk.target, span, desk.lease.note)
+        mirror = desk.options.mode is CopyMode.MIRROR
+        self._walk = Walk(desk.source, desk.target, span, desk.lease.note, all_of_target=mirror)
+        self._judge = desk.both.judge
         self._chapters = Chapters(desk, span)
-        self._chapter = Chapter(_FIRST_ITEMS)
+        self._chapter = Chapter(_FIRST_ITEMS, logged=desk.logged)
         self._reached = span.cursor
 
     def run(self) -> None:
@@ -51,12 +54,14 @@ class SpanWork:
             return
         if self._desk.grant.isolate and self._isolate():
             return
-        while (pair := self._walk.next()) is not None:
-            self._take(pair)
+        while (stretch := self._next()) is not None:
+            self._take(stretch)
             if (self._chapter.full or self._chapter.old) and not self._walk.amid:
                 self._turn()
+                if self._desk.lease.split and self._give_away():
+                    continue
                 if self._chapters.due():
-                    self._commit()
+                    self._chapters.commit(replace(self._span, cursor=self._chapters.end))
         self._turn()
         self._chapters.finish(lambda end: replace(self._span, cursor=end))
 
@@ -65,37 +70,50 @@ class SpanWork:
         try:
             self._walk.begin()
         except (SourceUnlisted, TargetUnlisted) as error:
-            prefix = self._span.prefix
-            if not prefix:
-                code = "AZSM1001" if isinstance(error, SourceUnlisted) else "AZSM1021"
-                raise RunError(code, str(error)) from error
-            entry = Entry(prefix, Kind.FOLDER)
-            self._chapter.counters.scanned(0)
-            self._chapter.note(deeds.failed(prefix, entry, error))
+            self._unlisted(self._span.prefix, error)
             self._turn()
             self._chapters.drain()
             self._chapters.commit(None)
             return False
         return True
 
+    def _next(self) -> Stretch | None:
+        """The next stretch; a folder whose listing breaks off is one failed item more."""
+        most = max(1, self._chapter.room - self._chapter.handed)
+        begun = time.perf_counter()
+        while True:
+            folder = self._walk.folder
+            try:
+                return self._walk.next(most)
+            except (SourceUnlisted, TargetUnlisted) as error:
+                self._unlisted(folder, error)
+            finally:
+                self._desk.effort.listing += time.perf_counter() - begun
+
+    def _unlisted(self, folder: bytes, error: StoreError) -> None:
+        if not folder:
+            code = "AZSM1001" if isinstance(error, SourceUnlisted) else "AZSM1021"
+            raise RunError(code, str(error)) from error
+        self._chapter.counters.scanned(0)
+        self._chapter.note(deeds.failed(folder, Entry(folder, Kind.FOLDER), error))
+
     def _turn(self) -> None:
         """Close the chapter and begin the next."""
         if self._reached is not None:
             self._chapter.end = self._reached
         self._chapters.close(self._chapter)
-        self._chapter = Chapter(min(BATCH_ITEMS, 2 * self._chapter.room))
+        self._chapter = Chapter(min(CHAPTER_ITEMS, 2 * self._chapter.room), logged=self._desk.logged)
 
-    def _commit(self) -> None:
-        lease = self._desk.lease
-        if lease.split:
-            self._chapters.drain()
-            given = self._walk.give_away(replace(self._span, cursor=self._reached), _PIECES)
-            if given is not None:
-                self._span, parts = given
-                self._chapters.commit(self._span, tuple(parts))
-                lease.split = False
-                return
-        self._chapters.commit(replace(self._span, cursor=self._chapters.end))
+    def _give_away(self) -> bool:
+        """Let others have the later part of what was not reached; False when there is nothing to give."""
+        self._chapters.drain()
+        given = self._walk.give_away(replace(self._span, cursor=self._reached), _PIECES)
+        if given is None:
+            return False
+        self._span, parts = given
+        self._chapters.commit(self._span, tuple(parts))
+        self._desk.lease.served()
+        return True
 
     def _isolate(self) -> bool:
         """Cut the span in two and do nothing else, because it ended three leases; a single file fails alone.
@@ -107,52 +125,88 @@ class SpanWork:
             rest, parts = given
             self._chapters.commit(None, (rest, *parts))
             return True
-        pair = self._walk.next()
-        while pair is not None and self._walk.amid:  # A file that shares its name with a folder.
-            if pair.source is None or not self._alone(pair, pair.source):
-                self._take(pair)
-            pair = self._walk.next()
+        stretch = self._walk.next(1)
+        while stretch is not None and self._walk.amid:  # A file that shares its name with a folder.
+            if not self._alone(stretch):
+                self._take(stretch)
+            stretch = self._walk.next(1)
         inside: tuple[Span, ...] = ()
-        if pair is not None and pair.source is None:
-            self._take(pair)
+        if stretch is not None and stretch.pairs[0][0] is None:
+            self._take(stretch)
             return False
-        if pair is not None and pair.source is not None and not self._alone(pair, pair.source):
-            self._take(pair)
-            if self._walk.inside(pair.path):
-                inside = (Span(pair.path, cursor=self._span.cursor if pair.finished else None),)
+        if stretch is not None and not self._alone(stretch):
+            self._take(stretch)
+            path = self._path(stretch)
+            if self._walk.inside(path):
+                inside = (Span(path, cursor=self._span.cursor if stretch.finished else None),)
         self._turn()
         self._chapters.drain()
         self._chapters.commit(None, inside)
         return True
 
-    def _alone(self, pair: Pair, source: Entry) -> bool:
+    @staticmethod
+    def _path(stretch: Stretch) -> bytes:
+        """Of a stretch with one pair."""
+        source, target = stretch.pairs[0]
+        entry = source or target
+        return names.join(stretch.folder, entry.name) if entry else stretch.folder
+
+    def _alone(self, stretch: Stretch) -> bool:
         """Fail the one file of a span that ends whoever works on it; False when it is no such file."""
-        if source.kind is Kind.FOLDER or pair.finished:
+        source = stretch.pairs[0][0]
+        if source is None or source.kind is Kind.FOLDER or stretch.finished:
             return False
+        path = self._path(stretch)
         self._chapter.counters.scanned(source.size)
-        self._chapter.note(deeds.failed(pair.path, source, StoreError("it ended three workers")))
-        self._reached = pair.path
+        self._chapter.note(deeds.failed(path, source, StoreError("it ended three workers")))
+        self._reached = path
         return True
 
-    def _take(self, pair: Pair) -> None:
-        """Decide on one pair."""
-        path, source, target, finished = pair
-        if source is None:
-            if target is not None and not finished:
-                self._only_target(path, target)
-            elif target is not None and target.kind is Kind.FOLDER and self._unwanted(path, target):
-                self._enter(path, None, target)
-        else:
-            desk = self._desk
-            decision = plan.decide(
-                path, source, target, desk.options, desk.target.traits.holds, self._desk.attempt
-            )
-            if finished:
-                self._go_on(path, source, target, decision)
-                return
-            self._act(path, source, target, decision)
-        self._reached = path
-        self._chapter.items += 1
+    def _take(self, stretch: Stretch) -> None:
+        """Decide on the pairs of a stretch."""
+        if stretch.finished:
+            self._take_again(self._path(stretch), *stretch.pairs[0])
+            return
+        stem = stretch.folder + names.SEPARATOR if stretch.folder else b""
+        for source, target in self._take_simple(stretch):
+            if source is not None:
+                path = stem + source.name
+                self._act(path, source, target, self._judge.decide(path, source, target))
+            elif target is not None:
+                self._only_target(stem + target.name, target)
+        last, other = stretch.pairs[-1]
+        self._chapter.items += len(stretch.pairs)
+        self._reached = stem + (last or other or _NOTHING).name
+
+    def _take_simple(self, stretch: Stretch) -> list[Pair]:
+        """Take the files that need no thinking, which most are; the pairs that are left."""
+        chapter, judge, lane = self._chapter, self._judge, self._desk.lane
+        limit = lane.limit if lane else -1
+        equal: list[Entry] = []
+        small: list[Entry] = []
+        left: list[Pair] = []
+        for pair in stretch.pairs:
+            source, target = pair
+            if source is None:
+                left.append(pair)
+            elif target is not None and judge.is_unchanged(source, target):
+                equal.append(source)
+            elif target is None and source[2] <= limit and judge.is_plain(source):
+                small.append(source)
+            else:
+                left.append(pair)
+        if equal:
+            chapter.settle(stretch.folder, equal)
+        if small:
+            chapter.hand_out_plain(stretch.folder, small)
+        return left
+
+    def _take_again(self, path: bytes, source: Entry | None, target: Entry | None) -> None:
+        """Go into the folder of a finished item again."""
+        if source is not None:
+            self._go_on(path, source, target, self._judge.decide(path, source, target))
+        elif target is not None and target.kind is Kind.FOLDER and self._unwanted(path, target):
+            self._enter(path, None, target)
 
     def _act(self, path: bytes, source: Entry, target: Entry | None, decision: Decision) -> None:
         chapter, do = self._chapter, decision.do
@@ -169,12 +223,14 @@ class SpanWork:
         elif do is Do.DEFER_LINK and not self._desk.options.dry_run:
             key = work_key(Phase.LINKS, path, (source.device, source.inode))
             chapter.put_off(WorkItem(Phase.LINKS, key, path, size=source.size))
-        elif do in (Do.TRANSFER, Do.DESCRIBE, Do.MAKE_LINK, Do.DEFER_LINK):
-            if self._desk.options.dry_run:
-                chapter.note(deeds.row(path, source))
-            else:
-                size = source.size if do is Do.TRANSFER else 0
+        elif do in _HANDED_OUT:
+            if not self._desk.options.dry_run:
+                size = source.size if do in (Do.TRANSFER, Do.CHECK) else 0
                 chapter.hand_out(Deed(do, path, source, target), size)
+            elif do in (Do.CHECK, Do.LOOK):
+                chapter.note(deeds.foreseen(self._desk.both, Deed(do, path, source, target)))
+            else:
+                chapter.note(deeds.row(path, source))
         else:
             outcome = {Do.EXCLUDE: Outcome.EXCLUDED, Do.FAIL: Outcome.FAILED}.get(do, Outcome.UNSUPPORTED)
             chapter.note(
@@ -236,7 +292,7 @@ class SpanWork:
 
     def _unwanted(self, path: bytes, target: Entry) -> bool:
         options = self._desk.options
-        return options.mode is CopyMode.MIRROR and not plan.excluded(path, target.kind, options)
+        return options.mode is CopyMode.MIRROR and not self._judge.excludes(path, target.kind)
 
     def _only_target(self, path: bytes, target: Entry) -> None:
         """In Mirror, an item of the target alone is a candidate for deletion, unless a filter keeps it."""

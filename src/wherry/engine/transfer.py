@@ -1,54 +1,62 @@
-"""Copy one file: whole or in parts, never a mixture of two versions.
+"""Copy one file: whole, in parts or in ranges, never a mixture of two versions.
 
-The source is opened once and must stay the version that was planned for until its last byte is read; only
-then does the target make it complete.  Large files go in parts with deterministic ids, so that a later attempt
-goes on with what is already staged.  Called by `deeds`, in worker processes.
+The source is opened once and must stay the version that was planned for until its last byte is read; only then does
+the target make it complete.  Large files go in pieces that all free threads share: parts with deterministic ids on a
+store that keeps them, ranges of one draft on a local target; a later attempt goes on with what is there.  Called by
+`deeds`.
 """
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
+from wherry.engine.team import HEAVY
 from wherry.model.entry import Entry
 from wherry.model.errors import Changed, Corrupt, Denied, SourceDenied, StoreError
 from wherry.model.options import Verify
-from wherry.stores.port import Content, Reader, Store, TakesParts, part_ids
+from wherry.stores.port import (
+    Content,
+    Reader,
+    Store,
+    TakesParts,
+    TakesRanges,
+    part_ids,
+    part_size,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from wherry.engine.deeds import Both
 
 _PIECE = 1024 * 1024
 
 
-def copy_file(
-    source: Store,
-    target: Store,
-    path: bytes,
-    entry: Entry,
-    expect: Entry | None,
-    verify: Verify,
-    moved: Callable[[], None],
-) -> None:
+def copy_file(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> None:
     """Put the version `entry` of a source file on the target, where `expect` was seen.
 
     Raises `SourceDenied` when the source may not be read, `Changed` when it is not that version, `Conflict` when the
-    target is not what was expected, `Corrupt` when reading back finds other bytes.  `moved` is called whenever
-    something was sent.
+    target is not what was expected, `Corrupt` when reading back finds other bytes.
     """
-    with closing(_opened(source, path)) as reader:
-        strict = verify is not Verify.NONE
-        if strict and reader.entry().version != entry.version:
+    options = both.judge.options
+    reader = _opened(both.source, path)
+    try:
+        strict = options.verify is not Verify.NONE
+        # A small one is found to be another version right after it was read, too.
+        if strict and entry.size > _PIECE and reader.entry().version != entry.version:
             raise Changed("it is not what the listing told")
-        content = Content(reader, entry, strict)
-        limit = target.traits.put_limit
-        if limit and entry.size > limit and isinstance(target, TakesParts):
-            _in_parts(target, path, content, expect, moved)
-        else:
-            target.put(path, content, entry, expect)
-        if verify is Verify.READBACK:
+        content = Content(reader, entry, strict, both.judge.preserved)
+        _put(both, path, content, entry, expect)
+        if _is_read_back(options.verify, options.sample):
             try:
-                _read_back(target, path, content, moved)
+                _read_back(both.target, path, content, both.moved)
             except Corrupt:
-                _take_away(target, path)
+                _take_away(both.target, path)
                 raise
+    finally:
+        reader.close()
 
 
 def _opened(source: Store, path: bytes) -> Reader:
@@ -58,22 +66,88 @@ def _opened(source: Store, path: bytes) -> Reader:
         raise SourceDenied(str(denied)) from denied
 
 
+def _put(both: Both, path: bytes, content: Content, entry: Entry, expect: Entry | None) -> None:
+    target, like = both.target, both.judge.masked(entry)
+    limit = target.traits.put_limit
+    if limit and content.size > limit and isinstance(target, TakesParts):
+        _in_parts(both, target, path, content, like, expect)
+    elif content.size >= HEAVY and isinstance(target, TakesRanges):
+        _in_ranges(both, target, path, content, like, expect)
+    else:
+        target.put(path, content, like, expect)
+
+
 def _in_parts(
-    target: TakesParts, path: bytes, content: Content, expect: Entry | None, moved: Callable[[], None]
+    both: Both, target: TakesParts, path: bytes, content: Content, like: Entry, expect: Entry | None
 ) -> None:
-    traits = target.traits
-    size = traits.part_size
-    if traits.max_parts:
-        size = max(size, -(-content.size // traits.max_parts))
+    size = part_size(content.size, target.traits)
     ids = part_ids(path, content.entry, size)
     staged = target.staged(path)
-    for index, part in enumerate(ids):
-        length = min(size, content.size - index * size)
-        if staged.get(part) != length:
-            target.stage(path, part, content.read(index * size, size))
-            moved()
+    missing = [
+        (part, index * size)
+        for index, part in enumerate(ids)
+        if staged.get(part) != min(size, content.size - index * size)
+    ]
+    with closing(_Hands(both.source, path, content)) as hands:
+
+        def stage(piece: tuple[str, int]) -> None:
+            part, offset = piece
+            target.stage(path, part, hands.content().read(offset, size))
+            both.moved()
+
+        both.team.share(missing, stage)
     content.check()
-    target.publish(path, ids, content.entry, expect)
+    target.publish(path, ids, like, expect, content.attributes())
+
+
+def _in_ranges(
+    both: Both, target: TakesRanges, path: bytes, content: Content, like: Entry, expect: Entry | None
+) -> None:
+    draft = target.draft(path, content, like, expect)
+    try:
+
+        def write(piece: tuple[int, int]) -> None:
+            draft.write(*piece)
+            both.moved()
+
+        both.team.share(draft.ranges(), write)
+        draft.finish()
+    except BaseException:
+        draft.discard()
+        raise
+
+
+class _Hands:
+    """A reader for each thread that works on one file: a reader's buffer is for one at a time."""
+
+    def __init__(self, source: Store, path: bytes, content: Content) -> None:
+        self._source = source
+        self._path = path
+        self._content = content
+        self._local = threading.local()
+        self._local.content = content
+        self._opened: list[Reader] = []
+
+    def content(self) -> Content:
+        """The content as this thread may read it."""
+        mine: Content | None = getattr(self._local, "content", None)
+        if mine is None:
+            reader = _opened(self._source, self._path)
+            self._opened.append(reader)
+            if reader.entry().version != self._content.entry.version:
+                raise Changed("it is not what the listing told")
+            mine = self._local.content = self._content.by(reader)
+        return mine
+
+    def close(self) -> None:
+        for reader in self._opened:
+            reader.close()
+
+
+def _is_read_back(verify: Verify, sample: int) -> bool:
+    if verify is Verify.SAMPLE:
+        return random.randrange(100) < sample  # noqa: S311 - no secret hangs on which files are looked at
+    return verify is Verify.READBACK
 
 
 def _take_away(target: Store, path: bytes) -> None:
@@ -86,9 +160,37 @@ def _take_away(target: Store, path: bytes) -> None:
 
 def _read_back(target: Store, path: bytes, content: Content, moved: Callable[[], None]) -> None:
     with closing(target.open(path)) as written:
-        for offset in range(0, content.size, _PIECE):
-            if written.read_at(offset, _PIECE) != content.read(offset, _PIECE):
-                raise Corrupt(f"it differs from the source within {_PIECE} bytes of {offset}")
-            moved()
-        if len(written.read_at(content.size, 1)):
-            raise Corrupt("it is longer than the source")
+        at = _first_difference(content, written, moved)
+        if at is not None:
+            raise Corrupt(f"it differs from the source within {_PIECE} bytes of {at}")
+
+
+def _first_difference(content: Content, written: Reader, moved: Callable[[], None]) -> int | None:
+    """Near which offset two files of one size differ; None when they are equal."""
+    for offset in range(0, content.size, _PIECE):
+        wanted = content.read(offset, _PIECE)
+        if _exactly(written, offset, len(wanted)) != wanted:
+            return offset
+        moved()
+    return content.size if len(written.read_at(content.size, 1)) else None
+
+
+def _exactly(reader: Reader, offset: int, size: int) -> bytes | memoryview:
+    piece = reader.read_at(offset, size)
+    if len(piece) in (0, size):
+        return piece
+    whole = bytearray(piece)
+    while len(whole) < size and (piece := reader.read_at(offset + len(whole), size - len(whole))):
+        whole += piece
+    return bytes(whole)
+
+
+def is_equal(both: Both, path: bytes, entry: Entry) -> bool:
+    """Whether source and target hold the same bytes; the source must be the version `entry` all the while."""
+    with closing(_opened(both.source, path)) as reader, closing(both.target.open(path)) as written:
+        if reader.entry().version != entry.version:
+            raise Changed("it is not what the listing told")
+        content = Content(reader, entry)
+        at = _first_difference(content, written, both.moved)
+        content.check()
+        return at is None

@@ -1,30 +1,38 @@
 """The walk: source and target listed side by side, folder by folder, in the order of the ledger's spans.
 
-A `Walk` yields pairs of entries of the same name (either may be missing) and goes into a folder only when its
-caller says so, so that nothing below an excluded folder or below a target that is not there is ever listed.
-It begins right after a span's cursor and can give the later part of what it has not reached away.
-Called by `span`; it decides nothing and writes nothing.
+A `Walk` yields **stretches**: pairs of entries of the same name (either may be missing) that follow one another in one
+folder.  It goes into a folder only when its caller says so, so that nothing below an excluded folder or below a target
+that is not there is ever listed; a folder therefore is always the last pair of its stretch.  The walk begins right
+after a span's cursor and can give the later part of what it has not reached away.  Called by `span`; it decides
+nothing and writes nothing.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from wherry.engine.listing import Listing, listing
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound, StoreError
 from wherry.model.ledger import Span
 from wherry.stores.port import Store
 
+Pair = tuple[Entry | None, Entry | None]
 
-class Pair(NamedTuple):
-    """What both sides hold under one name.  `finished`: an ancestor of the cursor, only to be entered again."""
+_BLOCK = 1000
 
-    path: bytes
-    source: Entry | None
-    target: Entry | None
+
+class Stretch(NamedTuple):
+    """Pairs that follow one another in `folder`; only the last may have a folder in it.
+
+    `finished`: the one pair is an ancestor of the cursor, only to be entered again.
+    """
+
+    folder: bytes
+    pairs: list[Pair]
     finished: bool = False
 
 
@@ -40,41 +48,148 @@ class TargetUnlisted(StoreError):
     code = "AZSM2068"
 
 
-@dataclass(slots=True)
+class _Side:
+    """One store's listing of one folder; what goes wrong says on which side it was."""
+
+    def __init__(self, listed: Listing, trouble: type[StoreError]) -> None:
+        self._listed = listed
+        self._trouble = trouble
+
+    def peek(self, count: int) -> list[bytes]:
+        try:
+            return self._listed.peek(count)
+        except StoreError as error:
+            raise self._trouble(str(error)) from error
+
+    def take(self, count: int, wanted: set[bytes] | None) -> list[Entry]:
+        try:
+            return self._listed.take(count, wanted)
+        except StoreError as error:
+            raise self._trouble(str(error)) from error
+
+    def ahead(self) -> list[bytes]:
+        return self._listed.ahead()
+
+    def stop_at(self, name: bytes) -> None:
+        self._listed.stop_at(name)
+
+
 class Level:
-    """A folder in the middle of being walked: its pairs in order, and how far they are consumed.
+    """A folder in the middle of being walked.
 
     `mark` is the name on the way to the cursor: what lies before it is finished, it itself is at least begun.
-    `in_source` is False where only the target has the folder.
+    `source` is None where only the target has the folder.
     """
 
-    folder: bytes
-    pairs: list[tuple[Entry | None, Entry | None]]
-    mark: bytes | None = None
-    in_source: bool = True
-    at: int = 0
+    def __init__(
+        self,
+        folder: bytes,
+        source: _Side | None,
+        target: _Side | None,
+        mark: bytes | None,
+        *,
+        all_of_target: bool,
+        twins: bool,
+    ) -> None:
+        self.folder = folder
+        self.source = source
+        self.mark = mark
+        self.pairs: list[Pair] = []
+        self.at = 0
+        self._target = target
+        self._all_of_target = all_of_target
+        self._twins = twins
+
+    def refill(self) -> bool:
+        """Read more pairs when all are consumed; False when there are none."""
+        while self.at >= len(self.pairs):
+            ours = self.source.peek(_BLOCK) if self.source else []
+            theirs = self._target.peek(_BLOCK) if self._target else []
+            if not ours and not theirs:
+                return False
+            bound = _bound(ours, theirs)
+            wanted = None if self._all_of_target else set(ours)
+            target = self._take(self._target, theirs, bound, wanted)
+            source = self._take(self.source, ours, bound, None)
+            if self._all_of_target:
+                # Another agent may be writing there at this moment.
+                target = [entry for entry in target if not names.is_temporary(entry[0])]
+            self.pairs, self.at = pair_off(source, target), 0
+            if self._twins:
+                _folders_last(self.pairs)
+        return True
 
     @property
-    def left(self) -> int:
-        return len(self.pairs) - self.at
+    def left(self) -> bool:
+        """Whether anything is still to come, be it of the target alone."""
+        if self.at < len(self.pairs):
+            return True
+        return bool(self._all_of_target and self._target and self._target.peek(1))
+
+    @staticmethod
+    def _take(
+        side: _Side | None, seen: list[bytes], bound: bytes | None, wanted: set[bytes] | None
+    ) -> list[Entry]:
+        if side is None:
+            return []
+        count = len(seen) if bound is None else bisect_right(seen, bound)
+        return side.take(count, wanted) if count else []
+
+    def ahead(self) -> list[bytes]:
+        """Names of the source that are still to come, in order; some of them where there are very many."""
+        known = {_name(pair) for pair in self.pairs[self.at :] if pair[0] is not None}
+        return sorted(known.union(self.source.ahead() if self.source else ()))
+
+    def stop_at(self, name: bytes) -> None:
+        """Let the folder end before `name`."""
+        self.pairs = [pair for pair in self.pairs[self.at :] if _name(pair) < name]
+        self.at = 0
+        for side in (self.source, self._target):
+            if side is not None:
+                side.stop_at(name)
 
 
-def merge(source: list[Entry], target: list[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+def _bound(ours: list[bytes], theirs: list[bytes]) -> bytes | None:
+    """Up to which name both sides are known; None when all is.  Twins at the end of what was read stay together."""
+    bounds = []
+    for seen in (ours, theirs):
+        if len(seen) >= _BLOCK:
+            before = bisect_left(seen, seen[-1])
+            bounds.append(seen[before - 1] if before else seen[-1])
+    return min(bounds, default=None)
+
+
+def pair_off(source: list[Entry], target: list[Entry]) -> list[Pair]:
+    """Pairs by name of two sorted listings."""
+    if not target:
+        return [(entry, None) for entry in source]
+    if not source:
+        return [(None, entry) for entry in target]
+    return list(merge(source, target))
+
+
+def merge(source: list[Entry], target: list[Entry]) -> Iterator[Pair]:
     """Pairs by name of two sorted listings.
 
     A store that holds a file and a folder of one name has each paired with the one of its kind; what is left
     over on the target is an item of its own.
     """
-    at = 0
+    at, count = 0, len(target)
     same: list[Entry] = []
     for number, entry in enumerate(source, 1):
-        while at < len(target) and target[at].name < entry.name:
+        name = entry[0]
+        twin = number < len(source) and source[number][0] == name
+        alone = not same and not twin and (at + 1 >= count or target[at + 1][0] != name)
+        if alone and at < count and target[at][0] == name:
+            yield entry, target[at]
+            at += 1
+            continue
+        while at < count and target[at][0] < name:
             yield None, target[at]
             at += 1
-        while at < len(target) and target[at].name == entry.name:
+        while at < count and target[at][0] == name:
             same.append(target[at])
             at += 1
-        twin = number < len(source) and source[number].name == entry.name
         other = same[0] if same and not twin else None
         partner = next((one for one in same if one.kind is entry.kind), other)
         yield entry, partner
@@ -87,67 +202,73 @@ def merge(source: list[Entry], target: list[Entry]) -> Iterator[tuple[Entry | No
 
 
 class Walk:
-    """One walk over a span."""
+    """One walk over a span.  `all_of_target`: what only the target has is wanted, too."""
 
     def __init__(
-        self, source: Store, target: Store, span: Span, moved: Callable[[], None] = lambda: None
+        self,
+        source: Store,
+        target: Store,
+        span: Span,
+        moved: Callable[[], None],
+        *,
+        all_of_target: bool = True,
     ) -> None:
         self._moved = moved
         self._source = source
         self._target = target
         self._stack: list[Level] = []
         self._span = span
+        self._all_of_target = all_of_target
         self._twins = "markers" in (source.traits.folders, target.traits.folders)
         cursor = names.parts(span.cursor) if span.cursor is not None else ()
         self._trail = list(cursor[len(names.parts(span.prefix)) :])
 
     def begin(self) -> None:
         """List the span's own folder.  Raises `SourceUnlisted` or `TargetUnlisted`."""
-        self.enter(self._span.prefix, in_source=True, in_target=True)
-        start, stop = self._span.start, self._span.stop
-        level = self._stack[0]
-        level.pairs = [
-            pair
-            for pair in level.pairs
-            if (start is None or _name(pair) >= start) and (stop is None or _name(pair) < stop)
-        ]
+        self._enter(self._span.prefix, (True, True), (self._span.start, self._span.stop))
 
     def enter(self, folder: bytes, *, in_source: bool, in_target: bool) -> None:
         """Go into `folder` next; a side that does not have it is not asked."""
-        source = self._listing(self._source, folder, SourceUnlisted) if in_source else []
-        target = self._listing(self._target, folder, TargetUnlisted) if in_target else []
-        pairs = list(merge(source, target))
-        if self._twins:
-            # Of one name the folder last: the walk goes on in it and never comes back before it.
-            pairs.sort(key=lambda pair: (_name(pair), (pair[0] or pair[1] or _NOTHING).kind is Kind.FOLDER))
-        mark = self._trail.pop(0) if self._trail else None
-        if mark is not None:
-            pairs = [pair for pair in pairs if _name(pair) >= mark]
-        self._stack.append(Level(folder, pairs, mark, in_source))
+        self._enter(folder, (in_source, in_target), (None, None))
 
-    def _listing(self, store: Store, folder: bytes, trouble: type[StoreError]) -> list[Entry]:
-        entries: list[Entry] = []
+    def _enter(
+        self, folder: bytes, sides: tuple[bool, bool], bounds: tuple[bytes | None, bytes | None]
+    ) -> None:
+        low, high = bounds
+        mark = self._trail.pop(0) if self._trail else None
+        if mark is not None and (low is None or mark > low):
+            low = mark
+        source = self._side(self._source, folder, SourceUnlisted, low, high) if sides[0] else None
+        target = self._side(self._target, folder, TargetUnlisted, low, high) if sides[1] else None
+        self._stack.append(
+            Level(folder, source, target, mark, all_of_target=self._all_of_target, twins=self._twins)
+        )
+
+    def _side(
+        self, store: Store, folder: bytes, trouble: type[StoreError], low: bytes | None, high: bytes | None
+    ) -> _Side | None:
         try:
-            for entry in store.list(folder):
-                entries.append(entry)
-                if len(entries) % _TELL_EVERY == 0:
-                    self._moved()  # A wide folder may take longer than a lease may stand still.
+            return _Side(listing(store, folder, low, high, self._moved), trouble)
         except NotFound as gone:
             if trouble is TargetUnlisted:
-                return []
+                return None
             raise trouble(str(gone)) from gone
         except StoreError as error:
             raise trouble(str(error)) from error
-        if trouble is TargetUnlisted:
-            # Another agent may be writing it at this moment.
-            entries = [entry for entry in entries if not names.is_temporary(entry.name)]
-        if store.traits.order != "bytes":
-            entries.sort(key=lambda entry: entry.name)
-        return entries
 
     def leave(self) -> None:
         """Leave the folder that was entered last."""
         self._stack.pop()
+
+    @property
+    def folder(self) -> bytes:
+        """The folder that the walk is in."""
+        return self._stack[-1].folder if self._stack else self._span.prefix
+
+    @property
+    def ancestors(self) -> list[bytes]:
+        """The folders that the walk is in."""
+        return [level.folder for level in self._stack]
 
     @property
     def amid(self) -> bool:
@@ -163,21 +284,36 @@ class Walk:
         """Whether the walk is in `folder` now."""
         return bool(self._stack) and self._stack[-1].folder == folder
 
-    def next(self) -> Pair | None:
-        """The next pair, None at the end."""
+    def next(self, most: int = _BLOCK) -> Stretch | None:
+        """The next stretch of at most so many pairs, None at the end.  Raises what `begin` does."""
         while self._stack:
             level = self._stack[-1]
-            if not level.left:
+            try:
+                filled = level.refill()
+            except StoreError:
+                self._stack.pop()
+                raise
+            if not filled:
                 self._stack.pop()
                 continue
-            pair = level.pairs[level.at]
-            level.at += 1
-            finished = level.mark is not None and _name(pair) == level.mark
-            if not finished and level.mark is not None:
-                level.mark = None
-                self._trail.clear()
-            return Pair(names.join(level.folder, _name(pair)), *pair, finished=finished)
+            if level.mark is not None:
+                if (stretch := self._on_the_way(level)) is not None:
+                    return stretch
+                continue
+            begin = level.at
+            level.at = end = _stretch_end(level.pairs, begin, begin + most)
+            return Stretch(level.folder, level.pairs[begin:end])
         return None
+
+    def _on_the_way(self, level: Level) -> Stretch | None:
+        """The pair that leads to the cursor, if it is still there."""
+        pair = level.pairs[level.at]
+        if _name(pair) != level.mark:
+            level.mark = None
+            self._trail.clear()
+            return None
+        level.at += 1
+        return Stretch(level.folder, [pair], finished=True)
 
     def give_away(self, span: Span, pieces: int) -> tuple[Span, list[Span]] | None:
         """Cut what was not reached yet off `span`, into at most `pieces` spans of like size.
@@ -186,12 +322,14 @@ class Walk:
         only the target has stays: a span is a part of the source.
         """
         for depth, level in enumerate(self._stack):
-            if not level.in_source:
+            if level.source is None:
                 return None
-            if not level.left:
+            ahead = level.ahead()
+            if not ahead:
+                if level.left:
+                    return None
                 continue
             deepest = depth == len(self._stack) - 1
-            ahead = sorted({_name(pair) for pair in level.pairs[level.at :]})
             keep = -(-len(ahead) // (pieces + 1)) if deepest else 0
             if len(ahead) <= keep:
                 return None
@@ -199,14 +337,30 @@ class Walk:
             own = level.folder == span.prefix
             stop = span.stop if own else None
             parts = Span(level.folder, given[0], stop).split(given, pieces)
-            level.pairs = [pair for pair in level.pairs if _name(pair) < given[0]]
+            level.stop_at(given[0])
             return Span(level.folder, span.start if own else None, given[0], span.cursor), parts
         return None
 
 
-_TELL_EVERY = 1000
 _NOTHING = Entry(b"", Kind.FILE)
 
 
-def _name(pair: tuple[Entry | None, Entry | None]) -> bytes:
+def _name(pair: Pair) -> bytes:
     return (pair[0] or pair[1] or _NOTHING).name
+
+
+def _stretch_end(pairs: list[Pair], begin: int, end: int) -> int:
+    """Right after the first pair with a folder in it, or `end`."""
+    end = min(end, len(pairs))
+    for at in range(begin, end):
+        source, target = pairs[at]
+        if source is not None and source[1] is Kind.FOLDER:
+            return at + 1
+        if target is not None and target[1] is Kind.FOLDER:
+            return at + 1
+    return end
+
+
+def _folders_last(pairs: list[Pair]) -> None:
+    """Of one name the folder last: the walk goes on in it and never comes back before it."""
+    pairs.sort(key=lambda pair: (_name(pair), (pair[0] or pair[1] or _NOTHING).kind is Kind.FOLDER))

@@ -1,39 +1,79 @@
-"""Work a lease off: open both places, tell the ledger what is there, and do the span or slice.
+"""Work a lease off, in whichever process a task has come to: open both places, tell the ledger what is there, and
+do the span or slice.
 
-Called by the agent for each grant and by `wherry copy`.
+Called by `pool`, through its executor.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
 
 from wherry.engine.chapters import Desk, look
-from wherry.engine.lease import LeaseClock
+from wherry.engine.deeds import Both
+from wherry.engine.lease import LeaseClock, LeaseTable
 from wherry.engine.ledger import Ledger
-from wherry.engine.pool import Pool
+from wherry.engine.remote_ledger import Address, reached
 from wherry.engine.slices import SliceWork
 from wherry.engine.span import SpanWork
+from wherry.engine.team import Team
 from wherry.model.ledger import Slice
-from wherry.model.plan import Attempt
+from wherry.model.options import Verify
+from wherry.model.plan import Attempt, Judge
 from wherry.model.wire import Grant
-from wherry.stores.port import StoreSpec
+from wherry.stores.port import CopiesDirectly, Lane, Store, StoreSpec
 from wherry.stores.registry import open_store
 
 
-def perform(
-    grant: Grant, ledger: Ledger, source: StoreSpec, target: StoreSpec, pool: Pool, lease: LeaseClock
-) -> None:
-    """Do the work of a grant until it is finished or what is left of it was given away.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One lease's work, with all that a worker needs for it.  `table` and `slot` are those of its clock."""
 
-    Raises `LeaseLost`, `Stopped`, any other `RunError` that must end the run, `WorkerDied` when a process was
-    lost, and `StoreError` when a place cannot be opened now.  Whatever was done since the last commit is found
-    on the target by the successor.
-    """
-    with closing(open_store(source, lease.fence)) as near, closing(open_store(target, lease.fence)) as far:
-        start = ledger.sight(grant.token, look(near, far))
-        attempt = Attempt(grant.revisited, start.since, start.restarted)
-        desk = Desk(grant, ledger, source, target, near, far, pool, lease, attempt)
-        if isinstance(grant.work, Slice):
-            SliceWork(desk, grant.work).run()
+    grant: Grant
+    source: StoreSpec
+    target: StoreSpec
+    ledger: Address
+    table: str
+    slot: int
+    logged: bool
+
+
+@lru_cache(maxsize=4)
+def _table(path: str) -> LeaseTable:
+    return LeaseTable(path)
+
+
+def work(task: Task) -> None:
+    """Do a task; raises what `Pool.perform` says."""
+    clock = LeaseClock(_table(task.table), task.slot)
+    with reached(task.ledger) as ledger:
+        _perform(task, ledger, clock)
+
+
+def _lane(source: Store, target: Store, judge: Judge) -> Lane | None:
+    """The short way for small files, where there is one and they are neither masked nor read back."""
+    plainly = judge.options.verify in (Verify.SOURCE, Verify.CHECKSUM) and judge.keeps_all
+    return target.lane(source) if plainly and isinstance(target, CopiesDirectly) else None
+
+
+def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
+    def moved() -> None:
+        clock.fence()
+        clock.note()
+
+    # A large file passes the target's fence again and again: that is progress, too.
+    with (
+        closing(open_store(task.source, clock.fence)) as near,
+        closing(open_store(task.target, moved)) as far,
+        closing(Team(near.traits, far.traits)) as team,
+    ):
+        start = ledger.sight(task.grant.token, look(near, far))
+        attempt = Attempt(task.grant.revisited, start.since, start.restarted)
+        judge = Judge(task.grant.order.options, far.traits.holds, attempt, bare=far.traits.bare)
+        both = Both(near, far, judge, clock.fence, moved, team)
+        desk = Desk(task.grant, ledger, both, clock, task.logged, _lane(near, far, judge))
+        if isinstance(task.grant.work, Slice):
+            SliceWork(desk, task.grant.work).run()
         else:
-            SpanWork(desk, grant.work).run()
+            SpanWork(desk, task.grant.work).run()

@@ -55,6 +55,11 @@ class Entry(NamedTuple):
         return self[1:5] + self[9:12]
 
     @property
+    def one_file(self) -> tuple[object, ...]:
+        """What all names of one file have in common, and the names of two never have."""
+        return (self.device, self.inode, self.size, self.modified, self.source_changed)
+
+    @property
     def tag(self) -> str:
         """One word for this version of the item: the store's etag, or what stands for one where it has none.
 

@@ -299,11 +299,13 @@ def commit(partition: Partition, done: Commit, now: float, ttl: float) -> tuple[
     remaining = [work for work in (done.rest, *done.parts) if work is not None]
     if not all(_covers(before, work) for work in remaining) or _overlap(remaining):
         raise UsageError("A commit may only leave or give away what the partition had to do, each once.")
-    after = replace(partition, rest=done.rest, lost=0, seq=done.seq, expires=now + ttl, progressed=now)
+    # Who finished nothing has not come past what may have ended others.
+    lost = partition.lost if done.rest == before else 0
+    after = replace(partition, rest=done.rest, lost=lost, seq=done.seq, expires=now + ttl, progressed=now)
     if done.rest is None:
         after = replace(after, holder="", expires=0.0)
-    lost = LOSSES_BEFORE_ISOLATION - 1 if partition.isolate else 0
-    parts = [Part(partition.stage, work, partition.revisited, lost) for work in done.parts]
+    doubtful = LOSSES_BEFORE_ISOLATION - 1 if partition.isolate else 0
+    parts = [Part(partition.stage, work, partition.revisited, doubtful) for work in done.parts]
     return after, parts
 
 

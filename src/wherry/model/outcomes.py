@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,9 +61,13 @@ class Counters:
     items: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
 
-    def scanned(self, size: int) -> None:
-        """Count an item of the source that was seen."""
-        self._bump("Scanned", 1, size)
+    def scanned(self, size: int, items: int = 1) -> None:
+        """Count items of the source that were seen, `size` bytes in all."""
+        self._bump("Scanned", items, size)
+
+    def count(self, outcome: Outcome, items: int, size: int) -> None:
+        """Count items that ended alike, `size` bytes in all."""
+        self._bump(_COUNTER[outcome], items, size)
 
     def row(self, row: Row) -> None:
         """Count the outcome that a row tells."""
@@ -97,19 +102,38 @@ class Counters:
         return made
 
 
+def line_of(row: Row) -> str:
+    """A row as a line of a segment: fields parted by tabs."""
+    time, kind, outcome, code, size, path, detail = row
+    if detail:
+        detail = names.escape(detail.encode("utf-8", "replace"))
+    return "\t".join((f"{time:.3f}", kind, outcome, code, str(size), names.escape_plain(path), detail)) + "\n"
+
+
+def encode_lines(lines: bytes) -> bytes:
+    """A segment of a copy log: gzip of its lines, the same bytes for the same lines."""
+    packer = zlib.compressobj(1, wbits=31)
+    return packer.compress(lines) + packer.flush()
+
+
+def lines_of(rows: Iterable[Row]) -> bytes:
+    """The lines of these rows; `rows_of` is the inverse."""
+    return "".join(map(line_of, rows)).encode()
+
+
 def encode_rows(rows: Iterable[Row]) -> bytes:
-    """A segment of a copy log: gzip of one line a row, fields parted by tabs, the same bytes for the same rows."""
-    lines = [
-        f"{r.time:.3f}\t{r.kind.value}\t{r.outcome.value}\t{r.code}\t{r.size}\t"
-        f"{names.escape(r.path)}\t{names.escape(r.detail.encode('utf-8', 'replace'))}\n"
-        for r in rows
-    ]
-    return gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0)
+    """A segment of these rows."""
+    return encode_lines(lines_of(rows))
 
 
 def decode_rows(segment: bytes) -> Iterator[Row]:
     """The rows of a segment, in the order of writing."""
-    for line in gzip.decompress(segment).decode().splitlines():
+    return rows_of(gzip.decompress(segment))
+
+
+def rows_of(lines: bytes) -> Iterator[Row]:
+    """The rows of the lines of a segment."""
+    for line in lines.decode().splitlines():
         time, kind, outcome, code, size, path, detail = line.split("\t")
         yield Row(
             float(time), Kind(kind), Outcome(outcome), code, int(size),

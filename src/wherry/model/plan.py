@@ -7,13 +7,13 @@ both sides; mode and owner tell a change of metadata alone.
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
-from wherry.model.options import Compare, CopyMode, JobOptions, Links, Verify
+from wherry.model.entry import Attributes, Entry, Kind
+from wherry.model.filters import Filters
+from wherry.model.options import Compare, CopyMode, JobOptions, Links, Preserve, Verify
 
 
 class Do(Enum):
@@ -27,6 +27,8 @@ class Do(Enum):
     ENTER = "folder"
     LATE = "copy after the delete phase"
     EXCLUDE = "exclude"
+    CHECK = "compare bytes, then transfer or not"
+    LOOK = "ask the target for what its listing lacks, then decide"
     UNSUPPORTED = "unsupported"
     FAIL = "fail"
     LINK_GROUP = "copy the first name of a file, link the others"
@@ -52,6 +54,7 @@ class Holds:
     owner: bool = True
     symlinks: bool = True
     hard_links: bool = True
+    times: bool = True
     attributes: bool = False
     max_size: int = 0
 
@@ -79,24 +82,215 @@ class Attempt:
     restarted: bool = False
 
 
-def decide(
-    path: bytes, source: Entry, target: Entry | None, options: JobOptions, holds: Holds, attempt: Attempt
-) -> Decision:
-    """What to do about `source` at `path`, of which the target holds `target`."""
-    if excluded(path, source.kind, options):
-        return Decision(Do.EXCLUDE, "AZSM2001")
-    problem = _unsupported(path, source, options, holds)
-    if problem:
-        return Decision(Do.UNSUPPORTED, problem)
-    if target is not None and (source.kind is Kind.FOLDER) != (target.kind is Kind.FOLDER):
-        return _other_kind(target, options)
-    if source.kind is Kind.FOLDER:
-        return Decision(Do.ENTER, folder=_folder_state(source, target, holds))
-    if source.kind is Kind.LINK:
+# The longest name of `NameRules.is_simple`.
+_SIMPLE_NAME = 255
+
+
+class Judge:
+    """Decides for one run on one target.  Made once for a lease, asked for each pair of the walk."""
+
+    def __init__(self, options: JobOptions, holds: Holds, attempt: Attempt, *, bare: bool = False) -> None:
+        self.options = options
+        self._whole = holds
+        self.holds = _preserving(holds, options)
+        self._attempt = attempt
+        self._bare = bare
+        self._filters = Filters.of(options)
+        self._filtered = not self._filters.is_empty
+        quick = not (options.dry_run or self._filtered or attempt.revisited)
+        self._plain = quick and holds.names.is_simple and not holds.max_size
+        self._linked = holds.hard_links
+        full = self.holds.mode and self.holds.owner and self.holds.times and self.holds.precision == 1
+        self._quick = quick and full and options.compare is Compare.TIME and not bare
+        self._by_change_time = self.holds.attributes
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether all metadata is kept that the target can hold."""
+        return set(self.options.preserve) == set(Preserve)
+
+    def is_plain(self, source: Entry) -> bool:
+        """Whether what the target lacks is simply copied, with nothing to think about.  Quick; False is no answer."""
+        if not self._plain or source[1] is not Kind.FILE or len(source[0]) > _SIMPLE_NAME:
+            return False
+        return source[8] == 1 or not self._linked
+
+    def is_unchanged(self, source: Entry, target: Entry) -> bool:
+        """Whether both are equal beyond doubt.  Quick; False is no answer."""
+        return (
+            self._quick
+            and source[1] is Kind.FILE
+            and target[1] is Kind.FILE
+            and source[2:4] == target[2:4]
+            and source[5:8] == target[5:8]
+            and source[3] is not None
+            and (source[8] == 1 or not self._linked)
+            and not self._was_described(source, target)
+        )
+
+    def excludes(self, path: bytes, kind: Kind) -> bool:
+        """Whether a filter keeps an item out."""
+        return self._filtered and self._filters.excludes(path, kind)
+
+    def decide(self, path: bytes, source: Entry, target: Entry | None) -> Decision:
+        """What to do about `source` at `path`, of which the target holds `target`."""
+        if self._filtered and (self._filters.excludes(path, source.kind) or self._filters.leaves_out(source)):
+            return Decision(Do.EXCLUDE, "AZSM2001")
+        problem = self._unsupported(path, source)
+        if problem:
+            return Decision(Do.UNSUPPORTED, problem)
+        if target is not None and (source.kind is Kind.FOLDER) != (target.kind is Kind.FOLDER):
+            return _other_kind(target, self.options)
+        if source.kind is Kind.FOLDER:
+            return Decision(Do.ENTER, folder=self._folder_state(source, target))
+        if source.kind is Kind.LINK:
+            return self._link(source, target)
+        return self._file(source, target)
+
+    def _file(self, source: Entry, target: Entry | None) -> Decision:
+        if source.links > 1 and self.holds.hard_links:
+            return Decision(Do.DEFER_LINK)
+        if self._bare and target is not None and target.size == source.size:
+            return Decision(Do.LOOK)
+        return self.compare_file(source, target)
+
+    def _unsupported(self, path: bytes, source: Entry) -> str | None:
+        holds = self.holds
+        if source.kind is Kind.SPECIAL:
+            return "AZSM2021"
+        if source.kind is Kind.LINK and (not holds.symlinks or self.options.links is Links.SKIP):
+            return "AZSM2021"
+        if holds.max_size and source.size > holds.max_size:
+            return "AZSM2026"
+        return holds.names.problem(path)
+
+    def _link(self, source: Entry, target: Entry | None) -> Decision:
+        """A link whose copy tells of which version it is needs no look at its text."""
+        if self.options.links is Links.FOLLOW:
+            return Decision(Do.FAIL, "AZSM2061", "the link leads to nothing below the source")
+        if (
+            target is not None
+            and target.kind is Kind.LINK
+            and target.source_changed is not None
+            and target.source_changed == source.changed
+            and self._same_time(source, target)
+        ):
+            return Decision(Do.NOTHING, "AZSM2041")
         return Decision(Do.MAKE_LINK)
-    if source.links > 1 and holds.hard_links:
-        return Decision(Do.DEFER_LINK)
-    return compare_file(source, target, options, holds, attempt)
+
+    def _folder_state(self, source: Entry, target: Entry | None) -> FolderState:
+        if target is None or not target.sealed or self.metadata_differs(source, target):
+            return FolderState.DUE
+        equal = self._same_time(source, target) and not self._was_described(source, target)
+        return FolderState.EQUAL if equal else FolderState.TIMES
+
+    def compare_file(self, source: Entry, target: Entry | None) -> Decision:
+        """What a file needs: data, metadata alone, a comparison of bytes, or nothing."""
+        if target is None or target.kind is not Kind.FILE or source.size != target.size:
+            return Decision(Do.TRANSFER)
+        options = self.options
+        if options.compare is Compare.CHECKSUM:
+            return Decision(Do.CHECK)
+        if options.compare is Compare.TIME and not self._same_time(source, target):
+            return Decision(Do.TRANSFER)
+        return self.same_data(source, target, "AZSM2041")
+
+    def same_data(self, source: Entry, target: Entry, code: str) -> Decision:
+        """What a file needs of which the target has the bytes already; `code` says how that is known."""
+        attempt = self._attempt
+        earlier = self.is_of_this_run(target)
+        read_back = self.options.verify in (Verify.READBACK, Verify.SAMPLE)
+        if earlier and (attempt.restarted or read_back or not self._same_time(source, target)):
+            # Nobody knows whether it reached the disk, was read back, or was finished at all: times are set last.
+            return Decision(Do.TRANSFER)
+        if self.metadata_differs(source, target) or not self._same_time(source, target):
+            return Decision(Do.DESCRIBE, "AZSM2044")
+        if earlier:
+            return Decision(Do.NOTHING, "AZSM2043")
+        if self._was_described(source, target):
+            return Decision(Do.DESCRIBE, "AZSM2044")
+        return Decision(Do.NOTHING, code)
+
+    @property
+    def revisited(self) -> bool:
+        """Whether an earlier attempt may have worked here."""
+        return self._attempt.revisited
+
+    @property
+    def afresh(self) -> Judge:
+        """The same without knowledge of earlier attempts."""
+        return Judge(self.options, self._whole, Attempt(), bare=self._bare)
+
+    def is_of_this_run(self, target: Entry) -> bool:
+        """Whether an item of the target was written by an earlier attempt of this run."""
+        attempt = self._attempt
+        return attempt.revisited and target.changed is not None and target.changed >= attempt.since
+
+    def is_described(self, source: Entry, target: Entry) -> bool:
+        """Whether the target has the metadata of the source, times included."""
+        return not self.metadata_differs(source, target) and self._same_time(source, target)
+
+    def preserved(self, attributes: Attributes) -> Attributes:
+        """Those extended attributes that are to be kept."""
+        kept = self.options.preserve
+        wanted = {True: Preserve.ACLS in kept, False: Preserve.XATTRS in kept}
+        return tuple(one for one in attributes if wanted[one[0].startswith(b"system.posix_acl_")])
+
+    def finished_folder(self, source: Entry, target: Entry | None) -> str | None:
+        """The code when a folder needs nothing any more: equal before, or finished by an earlier attempt."""
+        if self._folder_state(source, target) is not FolderState.EQUAL or target is None:
+            return None
+        return "AZSM2043" if self.is_of_this_run(target) else "AZSM2041"
+
+    def _same_time(self, source: Entry, target: Entry) -> bool:
+        if not self.holds.times:
+            return True
+        if source.modified is None or target.modified is None:
+            return False
+        return source.modified // self.holds.precision == target.modified // self.holds.precision
+
+    def metadata_differs(self, source: Entry, target: Entry) -> bool:
+        """Whether mode or owner are not what they should be."""
+        holds = self.holds
+        # Who may not give files away must not set bits that lend the owner's rights.
+        mask = 0o7777 if holds.owner else 0o1777
+        wanted = source.mode if holds.mode else None
+        if wanted is not None and (target.mode is None or (wanted ^ target.mode) & mask):
+            return True
+        if not holds.owner or source.uid is None:
+            return False
+        return (source.uid, source.gid) != (target.uid, target.gid)
+
+    def _was_described(self, source: Entry, target: Entry) -> bool:
+        """Whether the source's metadata may have changed since the copy, in what no listing tells."""
+        if source.changed is None or not self._by_change_time:
+            return False
+        if target.source_changed is not None:
+            return target.source_changed != source.changed
+        return target.changed is not None and source.changed > target.changed
+
+    def masked(self, entry: Entry) -> Entry:
+        """The entry with what is to be preserved of it."""
+        holds = self.holds
+        if holds.mode and holds.owner and holds.times:
+            return entry
+        return entry._replace(
+            mode=entry.mode if holds.mode else None,
+            uid=entry.uid if holds.owner else None,
+            gid=entry.gid if holds.owner else None,
+            modified=entry.modified if holds.times else None,
+        )
+
+
+def _preserving(holds: Holds, options: JobOptions) -> Holds:
+    kept = options.preserve
+    return replace(
+        holds,
+        mode=holds.mode and Preserve.MODE in kept,
+        owner=holds.owner and Preserve.OWNER in kept,
+        times=holds.times and Preserve.TIMES in kept,
+        attributes=holds.attributes and (Preserve.XATTRS in kept or Preserve.ACLS in kept),
+    )
 
 
 def _other_kind(target: Entry, options: JobOptions) -> Decision:
@@ -104,77 +298,3 @@ def _other_kind(target: Entry, options: JobOptions) -> Decision:
         return Decision(Do.LATE)
     kind = "folder" if target.kind is Kind.FOLDER else "file"
     return Decision(Do.FAIL, "AZSM2066", f"a {kind} is in its place")
-
-
-def _unsupported(path: bytes, source: Entry, options: JobOptions, holds: Holds) -> str | None:
-    if source.kind is Kind.SPECIAL:
-        return "AZSM2021"
-    if source.kind is Kind.LINK and (not holds.symlinks or options.links is Links.SKIP):
-        return "AZSM2021"
-    if holds.max_size and source.size > holds.max_size:
-        return "AZSM2026"
-    return holds.names.problem(path)
-
-
-def _folder_state(source: Entry, target: Entry | None, holds: Holds) -> FolderState:
-    if target is None or not target.sealed or _metadata_differs(source, target, holds):
-        return FolderState.DUE
-    return FolderState.EQUAL if _same_time(source, target, holds) else FolderState.TIMES
-
-
-def compare_file(
-    source: Entry, target: Entry | None, options: JobOptions, holds: Holds, attempt: Attempt
-) -> Decision:
-    """What a file needs: data, metadata alone, or nothing."""
-    if target is None or target.kind is not Kind.FILE:
-        return Decision(Do.TRANSFER)
-    if not same_data(source, target, options, holds):
-        return Decision(Do.TRANSFER)
-    earlier = attempt.revisited and target.changed is not None and target.changed >= attempt.since
-    unproven = attempt.restarted or options.verify is Verify.READBACK or not _same_time(source, target, holds)
-    if earlier and unproven:
-        # Nobody knows whether it reached the disk, was read back, or was finished at all: times are set last.
-        return Decision(Do.TRANSFER)
-    if _metadata_differs(source, target, holds):
-        return Decision(Do.DESCRIBE, "AZSM2044")
-    if earlier:
-        return Decision(Do.NOTHING, "AZSM2043")
-    return Decision(Do.NOTHING, "AZSM2041")
-
-
-def same_data(source: Entry, target: Entry, options: JobOptions, holds: Holds) -> bool:
-    """Whether the target's bytes count as equal without reading them."""
-    if source.size != target.size:
-        return False
-    return options.compare is Compare.SIZE or _same_time(source, target, holds)
-
-
-def _same_time(source: Entry, target: Entry, holds: Holds) -> bool:
-    if source.modified is None or target.modified is None:
-        return False
-    return source.modified // holds.precision == target.modified // holds.precision
-
-
-def _metadata_differs(source: Entry, target: Entry, holds: Holds) -> bool:
-    # Who may not give files away must not set bits that lend the owner's rights.
-    mask = 0o7777 if holds.owner else 0o1777
-    wanted = source.mode if holds.mode else None
-    if wanted is not None and (target.mode is None or (wanted ^ target.mode) & mask):
-        return True
-    if not holds.owner or source.uid is None:
-        return False
-    return (source.uid, source.gid) != (target.uid, target.gid)
-
-
-def excluded(path: bytes, kind: Kind, options: JobOptions) -> bool:
-    """Whether the filters keep an item out; `include` chooses among files, never folders."""
-    if any(_matches(path, pattern) for pattern in options.exclude):
-        return True
-    if kind is Kind.FOLDER or not options.include:
-        return False
-    return not any(_matches(path, pattern) for pattern in options.include)
-
-
-def _matches(path: bytes, pattern: str) -> bool:
-    text = path.decode("utf-8", "surrogateescape")
-    return fnmatch.fnmatchcase(text if "/" in pattern else text.rpartition("/")[2], pattern.lstrip("/"))

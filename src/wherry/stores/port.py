@@ -109,17 +109,29 @@ class Content:
     that version any more; an adapter calls it after the last byte and before the item becomes complete.
     """
 
-    def __init__(self, reader: Reader, entry: Entry, check: bool = True) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        entry: Entry,
+        check: bool = True,
+        keep: Callable[[Attributes], Attributes] | None = None,
+    ) -> None:
         self.reader = reader
         self.entry = entry
         self.size = entry.size
         self._check = check
+        self._keep = keep
+
+    def by(self, reader: Reader) -> Content:
+        """The same content read by another reader, for another thread."""
+        return Content(reader, self.entry, self._check, self._keep)
 
     def attributes(self) -> Attributes:
-        """The extended attributes of the open source, none where its store has none."""
+        """The extended attributes of the open source that are to be kept; none where its store has none."""
         # Not by `isinstance`: of a protocol it takes longer than to read a small file.
         own: Callable[[], Attributes] | None = getattr(self.reader, "attributes", None)
-        return own() if own is not None else ()
+        found = own() if own is not None else ()
+        return self._keep(found) if found and self._keep is not None else found
 
     def whole(self) -> bytes | memoryview:
         """All bytes, checked: `read` and `check` in one, and quickly where the reader `ReadsWhole`."""
@@ -317,6 +329,26 @@ def part_ids(path: bytes, entry: Entry, size: int) -> list[str]:
     version = f"{entry.size} {entry.modified} {entry.changed} {entry.inode} {entry.etag} {size} "
     stem = hashlib.sha256(version.encode() + path).hexdigest()[:24]
     return [f"{stem}-{index:06d}" for index in range(max(1, -(-entry.size // size)))]
+
+
+class Lane(Protocol):
+    """A short way for small plain files between two stores, for one thread."""
+
+    limit: int
+
+    def copy(self, folder: bytes, entries: Sequence[Entry]) -> list[int]:
+        """Copy files of at most `limit` bytes that the target lacks, with all their metadata.
+
+        Returns the numbers of those that are left to the long way; nothing of them is on the target.
+        """
+
+
+@runtime_checkable
+class CopiesDirectly(Protocol):
+    """A target with a short way from stores of its own kind."""
+
+    def lane(self, source: Store) -> Lane | None:
+        """The way from `source`, None where there is none."""
 
 
 @runtime_checkable

@@ -16,10 +16,11 @@ from contextlib import suppress
 from wherry.model import names
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Conflict, LeaseLost, NotFound, StoreError, Unsupported
-from wherry.stores.port import Content, Fence, StoreSpec, no_fence
+from wherry.stores.port import Content, Fence, Store, StoreSpec, no_fence
 from wherry.stores.posix_copy import Birth, birth, dress, dress_new, fill, is_small, write_at
 from wherry.stores.posix_draft import Place, PosixDraft
 from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
+from wherry.stores.posix_lane import PosixLane
 from wherry.stores.posix_reader import UNFINISHED
 from wherry.stores.posix_root import mounts_below
 from wherry.stores.posix_source import LIST, PosixSource
@@ -161,6 +162,35 @@ class PosixStore(PosixSource):
         self._fence()
         self._target = True
         self._in_folder(path, renew)
+
+    # ------------------------------------------------------------ the short way
+
+    def lane(self, source: Store) -> PosixLane | None:
+        return PosixLane(source, self) if isinstance(source, PosixSource) else None
+
+    def about_to_change(self) -> None:
+        """Pass the fence: something becomes visible now."""
+        self._fence()
+        self._target = True
+
+    def finish(self, made: int, folder: bytes, name: bytes, data: bytes, like: Entry) -> bool:
+        """Fill, dress and close a file that was just made; False when that failed and it was taken back."""
+        whole = False
+        inode = 0
+        try:
+            if not data or os.write(made, data) == len(data):
+                born = self._births.get(folder) or self._learn(folder, made)
+                dress_new(made, like, self._owner, born, ())
+                whole = True
+        except OSError:
+            whole = False
+        finally:
+            if not whole:
+                inode = os.fstat(made).st_ino
+            os.close(made)
+        if not whole:
+            self._take_back(folder + b"/" + name if folder else name, inode)
+        return whole
 
     # ------------------------------------------------------------ folders, links, metadata
 

@@ -227,6 +227,10 @@ class PosixSource:
 
     # ------------------------------------------------------------ on the way
 
+    def held(self, folder: bytes) -> int:
+        """A descriptor of a folder, good until this thread asks for another.  Raises OSError."""
+        return self._folders.at(folder)
+
     def _at(self, path: bytes) -> tuple[int, bytes]:
         """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""
         folder, _, name = path.rpartition(b"/")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from wherry.agent import session as sessions
 from wherry.agent.roots import Roots
 from wherry.agent.session import Release, Session, diagnose
 from wherry.client.agent_protocol import Credential
@@ -94,10 +93,10 @@ def grant(folders: tuple[Path, Path]) -> Grant:
 def engine(monkeypatch: pytest.MonkeyPatch, work: Callable[[StoreSpec, StoreSpec, LeaseClock], Any]) -> None:
     """Put `work` in place of the engine."""
 
-    def perform(grant: Any, ledger: Any, source: Any, target: Any, pool: Any, clock: Any) -> None:
+    def perform(_: Pool, grant: Any, ledger: Any, source: Any, target: Any, clock: Any) -> None:
         work(source, target, clock)
 
-    monkeypatch.setattr(sessions, "perform", perform)
+    monkeypatch.setattr(Pool, "perform", perform)
 
 
 def raising(error: Exception) -> Callable[..., None]:

@@ -277,12 +277,13 @@ def test_progress_is_told(
     source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wherry.engine import copy as engine
+    from wherry.engine.lease import Effort
 
     monkeypatch.setattr("wherry.cli.live.LINE_SECONDS", 0.0)
 
-    def copy(*_: object, progress: Callable[[Counters], None], **__: object) -> engine.Report:
+    def copy(*_: object, progress: Callable[[engine.Live], None], **__: object) -> engine.Report:
         counters = Counters({"Scanned": 1200, "Transferred": 1000}, {"Transferred": 2**20})
-        progress(counters)
+        progress(engine.Live.of(counters, [Effort(items=1000, bytes=2**20)], scanning=True))
         return engine.Report(counters, End(RunStatus.SUCCEEDED), 1.0)
 
     monkeypatch.setattr(engine, "copy", copy)
@@ -291,7 +292,9 @@ def test_progress_is_told(
     told = wherry("copy", str(source), str(tmp_path / "target"))
 
     assert quiet.err == ""
-    assert told.err == "copy: Running, 1,200 items scanned, 1,000 transferred (1.0 MiB)\n"
+    assert (
+        told.err == "copy: Running, 1,200 items scanned, 1,000 done (1.0 MiB), 1,000 transferred (1.0 MiB)\n"
+    )
 
 
 def test_what_is_not_plain_is_read_by_typer_with_the_same_answer(

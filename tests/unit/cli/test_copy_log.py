@@ -14,7 +14,7 @@ from wherry.cli.copy_log import COLUMNS, Codes, CopyLog
 from wherry.model import names
 from wherry.model.entry import Kind
 from wherry.model.errors import UsageError
-from wherry.model.outcomes import Outcome, Row, encode_rows
+from wherry.model.outcomes import Outcome, Row, lines_of
 
 ROWS = st.lists(
     st.builds(
@@ -36,9 +36,8 @@ def written(file: Path, rows: list[Row]) -> None:
     log = CopyLog()
     with copy_log.opened(file) as taker:
         log.to(taker)
-        log.segment(encode_rows(rows[1:]))
-        log(rows[0])
-        log.flush()
+        log(lines_of(rows[1:]))
+        log(lines_of(rows[:1]))
 
 
 def expected(row: Row) -> tuple[object, ...]:
@@ -103,6 +102,6 @@ def test_codes_are_counted_by_segment() -> None:
     log.to(codes)
     assert log
     rows = [Row(1, Kind.FILE, Outcome.FAILED, "AZSM2062", 1, b"\tAZSM2041\t", "no") for _ in range(3)]
-    log.segment(encode_rows([*rows, rows[0]._replace(code="AZSM0000")]))
+    log(lines_of([*rows, rows[0]._replace(code="AZSM0000")]))
 
     assert codes.counts == {"AZSM2062": 3, "AZSM0000": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -130,10 +131,13 @@ def test_a_segment_is_put_under_its_lease(
 ) -> None:
     server.on("PUT", "/agent/v1/segments/.*", authority.guard(Answer(204)))
 
-    ledger.keep(TOKEN, "r1/7/2/1-abc", b"rows")
+    kept, again = (ledger.keep(TOKEN, 3, b"one\ntwo\n") for _ in range(2))
 
-    request = server.seen("/agent/v1/segments/r1/7/2/1-abc")[-1]
-    assert request.body == b"rows"
+    assert kept == again
+    assert kept.name.startswith("r1/7/2/3-")
+    assert kept.rows == 2
+    request = server.seen(f"/agent/v1/segments/{kept.name}")[-1]
+    assert gzip.decompress(request.body) == b"one\ntwo\n"
     shown = json.loads(urlsafe_b64decode(request.headers["x-wherry-lease"] + "=="))
     assert shown == {"incarnation": "inc", "partition": 7, "epoch": 2, "lease": "lease"}
 

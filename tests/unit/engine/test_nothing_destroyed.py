@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.unit.engine.stage import Passing, fresh_places, order_of, work_off
 from wherry.engine import chapters, deeds
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.engine.worker import perform
-from wherry.model import plan
+from wherry.engine.team import Team
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Corrupt
-from wherry.model.ledger import Slice, Span, Token, WorkItem
+from wherry.model.ledger import Span, Token
 from wherry.model.options import CopyMode, JobOptions, Verify
 from wherry.model.outcomes import Outcome, Row
-from wherry.model.plan import Attempt, Do
-from wherry.model.wire import Place, Progress, Renewal, RunOrder, Sighting, Start
+from wherry.model.plan import Attempt, Do, Judge
+from wherry.model.wire import Progress, Renewal
 from wherry.stores.memory import MemoryStore, world
 from wherry.stores.port import Content, Store, StoreSpec
 from wherry.stores.registry import open_store
 
-_serial = itertools.count()
-
 
 @pytest.fixture
 def places() -> tuple[str, str]:
-    number = next(_serial)
-    return f"kept-source-{number}", f"kept-target-{number}"
+    return fresh_places()
 
 
 @pytest.fixture
@@ -44,8 +40,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _do(source: Store, target: Store, deed: Deed, options: JobOptions | None = None) -> list[Row]:
-    both = Both(source, target, lambda: None, lambda: None)
-    return deeds.do(both, deed, options or JobOptions(), Attempt())
+    judge = Judge(options or JobOptions(), target.traits.holds, Attempt())
+    with closing(Team(source.traits, target.traits)) as team:
+        return deeds.do(Both(source, target, judge, lambda: None, lambda: None, team), deed)
 
 
 def _do_on_folders(folders: tuple[Path, Path], deed: Deed) -> list[Row]:
@@ -54,57 +51,34 @@ def _do_on_folders(folders: tuple[Path, Path], deed: Deed) -> list[Row]:
         return _do(source, target, deed)
 
 
-class _DiesAt:
+class _DiesAt(Passing):
     """A ledger whose caller dies right after the commit with a certain cursor, once."""
 
     def __init__(self, inner: LocalLedger, cursor: bytes) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cursor = cursor
         self.died = False
 
     def commit(self, token: Token, progress: Progress) -> Renewal:
-        answer = self._inner.commit(token, progress)
+        answer = super().commit(token, progress)
         rest = progress.commit.rest
         if not self.died and isinstance(rest, Span) and rest.cursor == self._cursor:
             self.died = True
             raise WorkerDied("the commit was its last deed")
         return answer
 
-    def keep(self, token: Token, name: str, segment: bytes) -> None:
-        self._inner.keep(token, name, segment)
-
-    def sight(self, token: Token, sighting: Sighting) -> Start:
-        return self._inner.sight(token, sighting)
-
-    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
-        return self._inner.items(token, work, after, limit)
-
 
 def test_a_successor_leaves_an_excluded_folder_alone_at_which_its_predecessor_ended(places, monkeypatch):
     monkeypatch.setattr(chapters, "FIRST_COMMIT_SECONDS", -1.0)
-    monkeypatch.setattr(chapters, "COMMIT_SECONDS", -1.0)
     MemoryStore(places[0]).seed(b"z", b"1")
     MemoryStore(places[1]).seed(b"keep/precious", b"gold")
-    order = RunOrder(
-        "run", Place("memory", places[0]), Place("memory", places[1]),
-        JobOptions(mode=CopyMode.MIRROR, exclude=("keep",)),
-    )  # fmt: skip
-    ledger, pool = LocalLedger(), Pool(0)
-    ledger.open(order)
-    port = _DiesAt(ledger, b"keep")
-    near, far = (StoreSpec("memory", place) for place in places)
-    while (grant := ledger.lease(order)) is not None:
-        lease = pool.lease()
-        lease.forever()
-        try:
-            perform(grant, port, near, far, pool, lease)
-        except WorkerDied:
-            ledger.release(grant.token)
-        finally:
-            lease.close()
+    order = order_of(places, JobOptions(mode=CopyMode.MIRROR, exclude=("keep",)))
+    with closing(LocalLedger()) as ledger, closing(Pool(0)) as pool:
+        ledger.open(order)
+        port = _DiesAt(ledger, b"keep")
+        work_off(order, ledger, pool, port=port)
     assert port.died
     assert set(MemoryStore(places[1]).paths()) == {b"keep", b"keep/precious", b"z"}
-    ledger.close()
 
 
 def test_a_name_that_was_given_to_another_file_is_not_linked_to_the_first(folders):
@@ -162,7 +136,7 @@ def test_what_was_read_back_wrong_is_not_equal_for_the_next_run(places):
     options = JobOptions(verify=Verify.READBACK)
     rows = _do(source, target, Deed(Do.TRANSFER, b"a", wanted), options)
     assert [row.code for row in rows] == ["AZSM2074"]
-    again = plan.decide(b"a", wanted, target.stat(b"a"), options, target.traits.holds, Attempt())
+    again = Judge(options, target.traits.holds, Attempt()).decide(b"a", wanted, target.stat(b"a"))
     assert again.do is Do.TRANSFER
 
 
@@ -175,7 +149,9 @@ def test_work_that_an_earlier_attempt_may_have_left_wrong_is_done_again(places, 
     target = MemoryStore(places[1])
     left = target.seed(b"a", bytes(6), modified=5, mode=0o600)
     options = JobOptions(verify=verify)
-    assert plan.compare_file(wanted, left, options, target.traits.holds, attempt).do is Do.TRANSFER
+    judge = Judge(options, target.traits.holds, attempt)
+    assert not judge.is_unchanged(wanted, left)
+    assert judge.decide(b"a", wanted, left).do is Do.TRANSFER
 
 
 class _Generous:

@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
-from wherry.engine.batch import Batch
+from tests.unit.engine.stage import LazyTeam, fresh_places, order_of, work_off
+from wherry.engine import deeds, worker
 from wherry.engine.deeds import Deed
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.engine.worker import perform
+from wherry.engine.team import Team
 from wherry.model.entry import Kind
 from wherry.model.options import CopyMode, JobOptions
 from wherry.model.plan import Do
-from wherry.model.wire import Place, RunOrder
 from wherry.stores.memory import MemoryStore
-from wherry.stores.port import StoreSpec
-
-_serial = itertools.count()
 
 
 def _run(
     places: tuple[str, str], poison: Callable[[Deed], bool], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, int]:
-    options = JobOptions(mode=CopyMode.MIRROR)
-    order = RunOrder("run", Place("memory", places[0]), Place("memory", places[1]), options)
-    ledger, pool = LocalLedger(), Pool(0)
-    ledger.open(order)
-    near, far = (StoreSpec("memory", place) for place in places)
-    real = pool.submit
+    order = order_of(places, JobOptions(mode=CopyMode.MIRROR))
+    real = deeds.do
 
-    def submit(batch: Batch):
-        if any(poison(deed) for deed in batch.deeds):
+    def do(both, deed):
+        if poison(deed):
             raise WorkerDied("poison")
-        return real(batch)
+        return real(both, deed)
 
-    monkeypatch.setattr(pool, "submit", submit)
-    for _ in range(300):
-        grant = ledger.lease(order)
-        if grant is None:
-            return ledger.counters().items
-        lease = pool.lease()
-        lease.forever()
-        try:
-            perform(grant, ledger, near, far, pool, lease)
-        except WorkerDied:
-            ledger.release(grant.token, lost=True)
-        finally:
-            lease.close()
-    raise AssertionError("it goes on for ever")
+    monkeypatch.setattr(deeds, "do", do)
+    with closing(LocalLedger()) as ledger, closing(Pool(0)) as pool:
+        ledger.open(order)
+        work_off(order, ledger, pool, lost=lambda _: True, leases=300)
+        return ledger.counters().items
 
 
 @pytest.fixture
 def places() -> tuple[str, str]:
-    number = next(_serial)
-    made = f"killing-source-{number}", f"killing-target-{number}"
+    made = fresh_places()
     source, target = MemoryStore(made[0]), MemoryStore(made[1])
     for name in (b"a", b"b", b"c"):
         source.seed(b"d/" + name, name)
@@ -67,11 +50,13 @@ def places() -> tuple[str, str]:
     return made
 
 
+@pytest.mark.parametrize("team", [Team, LazyTeam])
 @pytest.mark.parametrize(
     ("do", "path", "failed"),
     [(Do.LINK_GROUP, b"d/b", 2), (Do.DELETE, b"gone-b", 1), (Do.FINISH, b"f-b", 1)],
 )
-def test_it_fails_alone(places, do, path, failed, monkeypatch):
+def test_it_fails_alone(places, team, do, path, failed, monkeypatch):
+    monkeypatch.setattr(worker, "Team", team)
     counts = _run(places, lambda deed: deed.do is do and path in (deed.path, *deed.paths), monkeypatch)
     items = len(MemoryStore(places[0]).paths())
     deleted = 3 - (do is Do.DELETE)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 
-from wherry.engine.walk import Pair, Walk
+from wherry.engine import walk as walks
+from wherry.engine.walk import Walk
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound
@@ -35,27 +36,49 @@ class _Listed:
         return [Entry(name, kind) for name, kind in self._tree[folder]]
 
 
-def _walked(walk: Walk) -> list[tuple[Pair, bool]]:
-    """All pairs, and whether a cursor may stand after each."""
+class Seen(NamedTuple):
+    """A pair as it was walked, and whether a cursor may stand after it."""
+
+    path: bytes
+    source: Entry | None
+    target: Entry | None
+    finished: bool
+    may_stop: bool
+
+
+def _walked(walk: Walk) -> list[Seen]:
+    """All pairs, each in a stretch of its own."""
     walk.begin()
     found = []
-    while (pair := walk.next()) is not None:
-        found.append((pair, not walk.amid))
-        sides = [one is not None and one.kind is FOLDER for one in (pair.source, pair.target)]
+    while (stretch := walk.next(1)) is not None:
+        ((source, target),) = stretch.pairs
+        entry = source or target
+        assert entry is not None
+        path = names.join(stretch.folder, entry.name)
+        found.append(Seen(path, source, target, stretch.finished, not walk.amid))
+        sides = [one is not None and one.kind is FOLDER for one in (source, target)]
         if any(sides):
-            walk.enter(pair.path, in_source=sides[0], in_target=sides[1])
+            walk.enter(path, in_source=sides[0], in_target=sides[1])
     return found
 
 
 def _walk(source: Tree, target: Tree, cursor: bytes | None = None) -> Walk:
-    return Walk(cast("Store", _Listed(source)), cast("Store", _Listed(target)), Span(cursor=cursor))
+    return Walk(
+        cast("Store", _Listed(source)), cast("Store", _Listed(target)), Span(cursor=cursor), lambda: None
+    )
 
 
-def _told(found: list[tuple[Pair, bool]]) -> list[tuple[bytes, str, str]]:
+@pytest.fixture(autouse=True, params=[2, 1000])
+def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of what is read at once falls between twins, or it does not."""
+    monkeypatch.setattr(walks, "_BLOCK", request.param)
+
+
+def _told(found: list[Seen]) -> list[tuple[bytes, str, str]]:
     def kind(entry: Entry | None) -> str:
         return entry.kind.value if entry else ""
 
-    return [(pair.path, kind(pair.source), kind(pair.target)) for pair, _ in found]
+    return [(seen.path, kind(seen.source), kind(seen.target)) for seen in found]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +94,12 @@ def _told(found: list[tuple[Pair, bool]]) -> list[tuple[bytes, str, str]]:
 def test_each_is_paired_with_its_kind_and_the_folder_comes_last(source, target, expected):
     found = _walked(_walk(source, target))
     assert _told(found) == expected
-    assert [pair.path for pair, may_stop in found if may_stop] == [b"a", b"a/x", b"b"]
+    assert [seen.path for seen in found if seen.may_stop] == [b"a", b"a/x", b"b"]
 
 
 @pytest.mark.parametrize("cursor", [b"a", b"a/x", b"b"])
 def test_a_successor_finds_the_rest_and_nothing_twice(cursor):
     whole = _told(_walked(_walk(PLAIN, TWINS)))
     found = _walked(_walk(PLAIN, TWINS, cursor))
-    fresh = _told([(pair, stop) for pair, stop in found if not pair.finished])
+    fresh = _told([seen for seen in found if not seen.finished])
     assert fresh == [told for told in whole if names.parts(told[0]) > names.parts(cursor)]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wherry.engine import chapters
 from wherry.engine.copy import Report, copy
 from wherry.engine.ledger import LocalLedger
-from wherry.model import names, plan
+from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import RunError
 from wherry.model.ledger import Commit, Phase, Token, WorkItem, work_key
 from wherry.model.options import Compare, CopyMode, JobOptions
-from wherry.model.outcomes import Counters, Outcome, Row
-from wherry.model.plan import Attempt, Do, Holds
+from wherry.model.outcomes import Counters, Outcome, Row, rows_of
+from wherry.model.plan import Attempt, Do, Holds, Judge
 from wherry.model.run import RunStatus
 from wherry.model.wire import Place, Progress, RunOrder, Sighting
 from wherry.stores.memory import MemoryStore
@@ -34,9 +36,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _copy(folders: tuple[Path, Path], **options: object) -> tuple[Report, dict[bytes, Row]]:
-    rows: list[Row] = []
     source, target = (StoreSpec("posix", str(folder)) for folder in folders)
-    report = copy(source, target, JobOptions(**options), workers=0, log=rows.append)  # type: ignore[arg-type]
+    return _told((source, target), JobOptions(**options))  # type: ignore[arg-type]
+
+
+def _told(specs: tuple[StoreSpec, StoreSpec], options: JobOptions) -> tuple[Report, dict[bytes, Row]]:
+    rows: list[Row] = []
+    report = copy(*specs, options, workers=0, log=lambda lines: rows.extend(rows_of(lines)))
+    assert len({row.path for row in rows}) == len(rows)
     return report, {row.path: row for row in rows}
 
 
@@ -84,9 +91,8 @@ def test_what_lies_in_a_folder_that_cannot_be_held_is_told_one_by_one(monkeypatc
 
     monkeypatch.setattr(MemoryStore, "__init__", strictly)
     specs = (StoreSpec("memory", "named-source"), StoreSpec("memory", "named-target"))
-    rows: list[Row] = []
-    report = copy(*specs, JobOptions(), workers=0, log=rows.append)
-    unsupported = {row.path for row in rows if row.outcome is Outcome.UNSUPPORTED}
+    report, rows = _told(specs, JobOptions())
+    unsupported = {row.path for row in rows.values() if row.outcome is Outcome.UNSUPPORTED}
     assert unsupported == {b"bad.", b"bad./deep", b"bad./deep/two", b"bad./one"}
     assert report.counters.items == {"Scanned": 6, "Transferred": 2, "Unsupported": 4}
 
@@ -114,8 +120,9 @@ def test_a_file_whose_times_were_never_set_is_not_taken_for_finished():
     killed = replace_entry(source, modified=900, changed=900)
     options = JobOptions(compare=Compare.SIZE)
     holds = Holds(names.NameRules())
-    assert plan.compare_file(source, killed, options, holds, Attempt(True, 800)).do is Do.TRANSFER
-    assert plan.compare_file(source, killed, options, holds, Attempt()).do is Do.NOTHING
+    assert Judge(options, holds, Attempt(True, 800)).compare_file(source, killed).do is Do.TRANSFER
+    # Before this run it was somebody else's work: only its times and mode are put right.
+    assert Judge(options, holds, Attempt()).compare_file(source, killed).do is Do.DESCRIBE
 
 
 def replace_entry(entry: Entry, **fields: object) -> Entry:
@@ -153,18 +160,17 @@ def test_another_target_than_the_one_the_run_began_with_ends_it():
 def test_a_disk_that_cannot_be_read_is_told_as_the_sources_trouble(folders, monkeypatch):
     (folders[0] / "broken").write_bytes(b"x" * 5000)
     (folders[0] / "sound").write_bytes(b"y" * 5000)
-    real = os.pread
 
-    def pread(descriptor: int, size: int, offset: int) -> bytes:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("source/broken"):
-            raise OSError(errno.EIO, "Input/output error")
-        return real(descriptor, size, offset)
+    def sparing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def read(descriptor: int, *told: Any) -> Any:
+            if os.readlink(f"/proc/self/fd/{descriptor}").endswith("source/broken"):
+                raise OSError(errno.EIO, "Input/output error")
+            return real(descriptor, *told)
 
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EIO, "Input/output error")
+        return read
 
-    monkeypatch.setattr("wherry.stores.posix_copy.os.copy_file_range", refuse)
-    monkeypatch.setattr("wherry.stores.posix_reader.os.pread", pread)
+    for way in ("read", "pread", "preadv", "copy_file_range"):
+        monkeypatch.setattr(os, way, sparing(getattr(os, way)))
     report, rows = _copy(folders)
     assert (rows[b"broken"].outcome, rows[b"broken"].code) == (Outcome.FAILED, "AZSM2063")
     assert rows[b"sound"].outcome is Outcome.TRANSFERRED

@@ -62,6 +62,13 @@ def test_parts_of_a_path(path: bytes) -> None:
         assert names.join(names.parent(path), names.basename(path)) == path
 
 
+@given(
+    st.one_of(st.binary(max_size=8), st.text(max_size=8).map(lambda text: text.encode("utf-8", "replace")))
+)
+def test_the_quick_way_to_escape_is_the_long_one(path: bytes) -> None:
+    assert names.escape_plain(path) == names.escape(path)
+
+
 @given(st.lists(PATHS, unique=True))
 def test_the_order_of_parts_is_that_of_the_walk(paths: list[bytes]) -> None:
     ordered = sorted(paths, key=names.parts)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.logged import LoggedRows
 from wherry.engine.copy import copy
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound, Unsupported
 from wherry.model.options import JobOptions
-from wherry.model.outcomes import Row
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Content, ListsNames, Reader, Root, Store, StoreSpec
 from wherry.stores.posix import PosixStore
@@ -176,11 +176,11 @@ def test_names_and_what_they_stand_for(folder: Path, listed: str) -> None:
 
 
 def test_a_whole_copy_tells_what_it_did_not_find(folder: Path, listed: str, tmp_path: Path) -> None:
-    rows: list[Row] = []
+    rows = LoggedRows()
     source = StoreSpec("posix", str(folder), manifest=listed)
     target = StoreSpec("posix", str(tmp_path / "target"), create=True)
 
-    report = copy(source, target, JobOptions(), workers=0, log=rows.append)
+    report = copy(source, target, JobOptions(), workers=0, log=rows.take)
 
     assert {row.path: row.code for row in rows if row.outcome == "Failed"} == dict.fromkeys(
         FAILING, "AZSM2073"

@@ -1,0 +1,215 @@
+"""One folder of one store in the order of names, some hundred items at a time.
+
+A store that lists names apart from what they stand for is asked what they are only when their turn comes, so that a
+folder of a million items is never in memory as more than its names; beyond `SPILL` names these lie sorted in a file.
+A store whose listing is in order is read page by page; of any other the whole folder is sorted here.  Used by `walk`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import mmap
+import pickle
+import tempfile
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import IO, Any, Protocol, TypeVar, overload
+
+from wherry.model.entry import Entry
+from wherry.model.errors import StoreError
+from wherry.stores.port import ListsNames, Store
+
+SPILL = 200_000
+_TELL_EVERY = 1000
+_SAMPLE = 4096
+
+T = TypeVar("T")
+
+
+class Listing(Protocol):
+    """A folder's items in the order of their names, consumed from the front."""
+
+    def peek(self, count: int) -> list[bytes]:
+        """The next names, at most so many; fewer only when no more are there."""
+
+    def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
+        """The entries behind the next `count` names, without those that are gone or not `wanted`."""
+
+    def ahead(self) -> list[bytes]:
+        """Names that are still to come: as many as are known now."""
+
+    def stop_at(self, name: bytes) -> None:
+        """Let the listing end before `name`."""
+
+
+def listing(
+    store: Store, folder: bytes, low: bytes | None, high: bytes | None, moved: Callable[[], None]
+) -> Listing:
+    """The items of a folder with `low <= name < high`; None is no bound.  `moved` is called on long ways."""
+    if isinstance(store, ListsNames):
+        names = (name for name in _told(store.names(folder), moved) if _is_within(name, low, high))
+        return _Names(store, folder, packed(names))
+    entries = (entry for entry in _told(store.list(folder), moved) if _is_within(entry.name, low, high))
+    return _Entries(_in_order(entries) if store.traits.order == "bytes" else _sorted(entries))
+
+
+def _is_within(name: bytes, low: bytes | None, high: bytes | None) -> bool:
+    return (low is None or name >= low) and (high is None or name < high)
+
+
+def _told(items: Iterable[T], moved: Callable[[], None]) -> Iterator[T]:
+    """The items; a wide folder may take longer than a lease may stand still."""
+    items = iter(items)
+    while page := list(islice(items, _TELL_EVERY)):
+        yield from page
+        moved()
+
+
+class _Names:
+    """Names first, entries when their turn comes."""
+
+    def __init__(self, store: ListsNames, folder: bytes, names: Sequence[bytes]) -> None:
+        self._store = store
+        self._folder = folder
+        self._names = names
+        self._at = 0
+        self._end = len(names)
+
+    def peek(self, count: int) -> list[bytes]:
+        return list(self._names[self._at : min(self._end, self._at + count)])
+
+    def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
+        names = self.peek(count)
+        self._at += len(names)
+        if wanted is not None:
+            names = [name for name in names if name in wanted]
+        return [entry for entry in self._store.look(self._folder, names) if entry is not None]
+
+    def ahead(self) -> list[bytes]:
+        step = -(-(self._end - self._at) // _SAMPLE) or 1
+        return [self._names[at] for at in range(self._at, self._end, step)]
+
+    def stop_at(self, name: bytes) -> None:
+        self._end = bisect_left(self._names, name, self._at, self._end)
+
+
+class _Entries:
+    """Entries as they come, in order."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        self._page: list[Entry] = []
+        self._stop: bytes | None = None
+
+    def _fill(self, count: int) -> None:
+        missing = count - len(self._page)
+        if missing > 0:
+            more = islice(self._entries, missing)
+            self._page.extend(one for one in more if self._stop is None or one.name < self._stop)
+
+    def peek(self, count: int) -> list[bytes]:
+        self._fill(count)
+        return [entry.name for entry in self._page[:count]]
+
+    def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
+        self._fill(count)
+        taken, self._page = self._page[:count], self._page[count:]
+        return taken if wanted is None else [entry for entry in taken if entry.name in wanted]
+
+    def ahead(self) -> list[bytes]:
+        self._fill(_SAMPLE)
+        return sorted({entry.name for entry in self._page})
+
+    def stop_at(self, name: bytes) -> None:
+        self._stop = name
+        self._page = [entry for entry in self._page if entry.name < name]
+
+
+def _in_order(entries: Iterator[Entry]) -> Iterator[Entry]:
+    last = b""
+    for entry in entries:
+        if entry.name < last:
+            raise StoreError("the listing is not in the order that its store promises")
+        last = entry.name
+        yield entry
+
+
+def _sorted(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """All of them by name, in files where there are many."""
+    runs: list[Iterator[Entry]] = []
+    while run := sorted(islice(entries, SPILL), key=_name):
+        runs.append(_spilled(run) if runs or len(run) == SPILL else iter(run))
+    return runs[0] if len(runs) == 1 else heapq.merge(*runs, key=_name)
+
+
+def _name(entry: Entry) -> bytes:
+    return entry.name
+
+
+def _spilled(run: list[T]) -> Iterator[T]:
+    """The items of a run, from a file that is gone when they are read."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its reader
+    for at in range(0, len(run), _TELL_EVERY):
+        pickle.dump(run[at : at + _TELL_EVERY], file, pickle.HIGHEST_PROTOCOL)
+    return _unspilled(file)
+
+
+def _unspilled(file: IO[bytes]) -> Iterator[Any]:
+    with file:
+        file.seek(0)
+        while True:
+            try:
+                yield from pickle.load(file)  # noqa: S301 - our own file, which has no name
+            except EOFError:
+                return
+
+
+def packed(names: Iterable[bytes]) -> Sequence[bytes]:
+    """All names in order: a list where they are few, else in a file that is gone with the last who reads it."""
+    names = iter(names)
+    first = sorted(islice(names, SPILL))
+    if len(first) < SPILL:
+        return first
+    runs = [_spilled(first)]
+    del first
+    while run := sorted(islice(names, SPILL)):
+        runs.append(_spilled(run))
+    return _PackedNames(heapq.merge(*runs))
+
+
+class _PackedNames(Sequence[bytes]):
+    """Names one behind the other in one file, where each ends in another."""
+
+    def __init__(self, names: Iterator[bytes]) -> None:
+        ends = array("Q", [0])
+        with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as index:
+            end = 0
+            while page := list(islice(names, _TELL_EVERY)):
+                text.write(b"".join(page))
+                for name in page:
+                    end += len(name)
+                    ends.append(end)
+                ends.tofile(index)
+                del ends[:]
+            text.flush()
+            index.flush()
+            self._text = mmap.mmap(text.fileno(), end, access=mmap.ACCESS_READ)
+            self._index = mmap.mmap(index.fileno(), 0, access=mmap.ACCESS_READ)
+        self._ends = memoryview(self._index).cast("Q")
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+        ends = self._ends
+        if isinstance(at, int):
+            if not 0 <= at < len(self):
+                raise IndexError(at)
+            return self._text[ends[at] : ends[at + 1]]
+        return [self._text[ends[one] : ends[one + 1]] for one in range(*at.indices(len(self)))]

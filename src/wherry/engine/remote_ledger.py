@@ -1,0 +1,163 @@
+"""The ledger for workers in other processes: calls over a Unix socket to the process that keeps it.
+
+Whoever runs workers opens one `LedgerLine` and puts the ledger of each lease on it; a task carries the line's
+`Address` and reaches the ledger by it, from any process of this machine, so that any executor can run it.  In the
+line's own process the ledger itself is reached, without a socket.  Used by `pool` and `worker`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any, cast
+
+from wherry.engine.ledger import Ledger
+from wherry.model.errors import LeaseLost
+from wherry.model.ledger import Slice, Token, WorkItem
+from wherry.model.wire import Progress, Renewal, SegmentName, Sighting, Start
+
+_CALLS = frozenset({"commit", "items", "keep", "sight"})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one ledger can be called."""
+
+    process: int
+    socket: str
+    number: int
+    key: bytes = field(repr=False)
+
+
+_lines: dict[str, LedgerLine] = {}
+
+
+class LedgerLine:
+    """The listening side.  Opens its socket when the first task leaves the process."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="wherry-line-")
+        self._socket = os.path.join(self._folder, "ledger")
+        self._key = secrets.token_bytes(32)
+        self._ledgers: dict[int, Ledger] = {}
+        self._numbers = itertools.count(1)
+        self._listener: Listener | None = None
+        _lines[self._socket] = self
+
+    def put(self, ledger: Ledger) -> Address:
+        """Make a ledger callable until `take_off`."""
+        number = next(self._numbers)
+        self._ledgers[number] = ledger
+        return Address(os.getpid(), self._socket, number, self._key)
+
+    def take_off(self, address: Address) -> None:
+        """From now on calls of this ledger are answered with `LeaseLost`."""
+        self._ledgers.pop(address.number, None)
+
+    def ledger(self, number: int) -> Ledger:
+        """The ledger of that number."""
+        found = self._ledgers.get(number)
+        if found is None:
+            raise LeaseLost("it was given back")
+        return found
+
+    def listen(self) -> None:
+        """Open the socket for workers of other processes; nothing happens when it is open."""
+        if self._listener is None:
+            self._listener = Listener(self._socket, "AF_UNIX", backlog=64, authkey=self._key)
+            threading.Thread(target=self._accept, args=(self._listener,), name="ledger", daemon=True).start()
+
+    def _accept(self, listener: Listener) -> None:
+        while True:
+            try:
+                caller = listener.accept()
+            except (OSError, EOFError):
+                if self._listener is None:
+                    return
+                continue
+            except Exception as refused:  # noqa: BLE001 - a stranger without the key ends its own connection only
+                del refused
+                continue
+            threading.Thread(target=self._answer, args=(caller,), name="ledger", daemon=True).start()
+
+    def _answer(self, caller: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError), caller:
+            while True:
+                number, call, arguments = caller.recv()
+                caller.send(self._do(number, call, arguments))
+
+    def _do(self, number: int, call: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+        try:
+            if call not in _CALLS:
+                raise ValueError(f"no call of a ledger: {call}")
+            return True, getattr(self.ledger(number), call)(*arguments)
+        except Exception as error:  # noqa: BLE001 - every error belongs to the caller
+            return False, error
+
+    def close(self) -> None:
+        """Hang up."""
+        _lines.pop(self._socket, None)
+        self._ledgers.clear()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _RemoteLedger:
+    """A ledger in another process; used by one thread at a time."""
+
+    def __init__(self, address: Address) -> None:
+        self._number = address.number
+        self._lock = threading.Lock()
+        try:
+            self._line = Client(address.socket, "AF_UNIX", authkey=address.key)
+        except (OSError, EOFError) as gone:
+            raise LeaseLost("the process that holds it is gone") from gone
+
+    def commit(self, token: Token, progress: Progress) -> Renewal:
+        return cast("Renewal", self._call("commit", token, progress))
+
+    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
+        return cast("list[WorkItem]", self._call("items", token, work, after, limit))
+
+    def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
+        return cast("SegmentName", self._call("keep", token, seq, lines))
+
+    def sight(self, token: Token, sighting: Sighting) -> Start:
+        return cast("Start", self._call("sight", token, sighting))
+
+    def _call(self, call: str, *arguments: Any) -> Any:
+        with self._lock:
+            try:
+                self._line.send((self._number, call, arguments))
+                fine, answer = self._line.recv()
+            except (OSError, EOFError) as gone:
+                raise LeaseLost("the process that holds it is gone") from gone
+        if not fine:
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.close()
+
+
+@contextlib.contextmanager
+def reached(address: Address) -> Any:
+    """The ledger at an address, as long as the block lasts."""
+    if address.process == os.getpid() and address.socket in _lines:
+        yield _lines[address.socket].ledger(address.number)
+        return
+    remote = _RemoteLedger(address)
+    try:
+        yield remote
+    finally:
+        remote.close()
