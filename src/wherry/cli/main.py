@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 
 from wherry import __version__
 from wherry.model.errors import WherryError
@@ -79,6 +78,8 @@ def _tell(error: WherryError, *, debug: bool) -> int:
 
     line, remedy = exits.describe(error)
     if debug:
+        import traceback
+
         print(without_secrets("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     print(printable(without_secrets(line)), file=sys.stderr)
     if remedy:

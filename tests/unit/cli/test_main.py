@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,3 +142,25 @@ def test_switches_after_two_dashes_are_arguments(wherry: Program, tmp_path: Path
 
     assert answer.code == 11
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("wherry co", ["copy", "container", "config"]),
+        ("wherry copy a b --req", ["--requests-per-second"]),
+        ("wherry copy a b --links f", ["follow"]),
+        ("wherry job up", ["update"]),
+    ],
+)
+def test_shells_are_told_how_words_may_go_on(words: str, offered: list[str]) -> None:
+    told = {"_WHERRY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    answer = subprocess.run(
+        [sys.executable, "-m", "wherry"],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.stdout.split() == offered
