@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -76,6 +77,79 @@ def test_names_that_xml_cannot_hold_come_encoded() -> None:
 def test_xml_that_is_refused(document: bytes) -> None:
     with pytest.raises(StoreError):
         listing.page(document)
+
+
+# What XML can hold; line ends come as the service writes them.
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Cn"], include_characters="\t\n\r&<>\"'"), max_size=12
+)
+KEYS = st.sampled_from([
+    "modtime", "permissions", "Name", "Blob", "Blobs", "Metadata", "Properties", "Etag", "BlobPrefix", "NextMarker",
+    "Content-Length", "a_1",
+])  # fmt: skip
+
+
+def text(value: str) -> str:
+    return escape(value, {"\r": "&#xD;"})
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(TEXT.filter(bool), st.dictionaries(KEYS, TEXT)),
+            TEXT.filter(bool),
+        )
+    ),
+    TEXT,
+    st.booleans(),
+)
+def test_a_page_is_scanned_to_what_the_parser_reads(
+    items: list[tuple[str, dict[str, str]] | str], marker: str, spaced: bool
+) -> None:
+    inside = []
+    for item in items:
+        if isinstance(item, str):
+            inside.append(f"<BlobPrefix><Name>{text(item)}/</Name></BlobPrefix>")
+        else:
+            pairs = "".join(f"<{key}>{text(value)}</{key}>" for key, value in item[1].items())
+            metadata = f"<Metadata>{pairs}</Metadata>" if pairs else "<Metadata />"
+            inside.append(blob(text(item[0]), metadata + "<OrMetadata />"))
+    document = page(("\n" if spaced else "").join(inside), text(marker))
+
+    assert listing.page(document) == listing._parsed(document)
+
+
+def test_pages_as_the_service_writes_them_need_no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "parse", lambda _: pytest.fail("it was parsed"))
+    metadata = "<Metadata><modtime>5</modtime><empty /></Metadata><OrMetadata />"
+
+    found = listing.page(
+        page(blob("\u00e9", metadata) + "<BlobPrefix><Name>d/</Name></BlobPrefix>" + blob("x"))
+    )
+
+    assert [one.metadata for one in found.blobs] == [{"modtime": "5", "empty": ""}, {}]
+    assert found.prefixes == [b"d/"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        page(blob("x") + "<Odd/>"),
+        page(blob("x", "<Metadata><a>b</a>")),
+        page(blob("x")).replace(b"</EnumerationResults>", b""),
+        page(blob("\u00e9")).replace("\u00e9".encode(), b"\xff"),
+        page(blob("x").replace("</Blob>", "")),
+        page(blob("x"))[:-40],
+    ],
+)
+def test_what_looks_otherwise_is_left_to_the_parser(document: bytes) -> None:
+    try:
+        wanted = listing._parsed(document)
+    except StoreError:
+        with pytest.raises(StoreError):
+            listing.page(document)
+    else:
+        assert listing.page(document) == wanted
 
 
 def test_block_lists_are_read() -> None:
