@@ -255,6 +255,28 @@ def test_one_content_with_other_metadata_is_another_version(made: Made) -> None:
     assert case.seen(b"file").modified == 5
 
 
+def test_keys_that_no_folder_can_hold_are_no_files(made: Made, bucket_server: BucketServer) -> None:
+    case, bucket = made("plain")
+    for key in ("a//b", "a/../b", "a/./b", "a/b/..", "a/b/.", "a/fine"):
+        bucket_server.client.put_object(Bucket=bucket, Key=key, Body=b"x")
+
+    listed = {entry.name: entry.kind for entry in case.store.list(b"a")}
+    inside = {entry.name: entry.kind for entry in case.store.list(b"a/b")}
+
+    special = Kind.SPECIAL
+    assert listed == {b"": special, b".": special, b"..": special, b"b": Kind.FOLDER, b"fine": Kind.FILE}
+    assert inside == {b".": special, b"..": special}
+
+
+@pytest.mark.parametrize("data", [b"<Error><Code>InternalError</Code></Error>", b"<Error>"])
+def test_bytes_that_look_like_an_error_are_bytes(made: Made, data: bytes) -> None:
+    case, _ = made("plain")
+
+    case.put(b"file", data)
+
+    assert case.data(b"file") == data
+
+
 def test_folders_are_keys_with_a_slash_as_other_programs_make_them(
     made: Made, bucket_server: BucketServer
 ) -> None:

@@ -363,13 +363,13 @@ class Syncs(Protocol):
 class StoreSpec:
     """How to open a store in any process.
 
-    `kind`: `memory`, `posix` or `blob`; `location`: a folder, or the URL of a container without a credential;
-    `beneath`: a folder of the machine that must contain `location` even after links are followed;
+    `kind`: `memory`, `posix`, `blob` or `s3`; `location`: a folder, or the URL of a container or bucket without
+    a credential; `beneath`: a folder of the machine that must contain `location` even after links are followed;
     `refused`: folders that may then neither contain nor lie in it, besides those of the system itself;
-    `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath the
-    root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`: a SAS or
-    the secret of that key, kept out of every text form; `manifest`: a file of `wrap.manifest_file` on this machine,
-    only what it lists is there.
+    `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath
+    the root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`:
+    a SAS or the secret of that key, with a session token after a line break, kept out of every text form;
+    `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there.
     """
 
     kind: str

@@ -23,7 +23,10 @@ from wherry.stores.s3.signature import UNSIGNED, Signer
 
 NOTHING = hashlib.sha256(b"").hexdigest()
 _BY_CODE: dict[str, type[StoreError]] = {
+    "AuthorizationHeaderMalformed": Denied,
     "EntityTooLarge": Unsupported,
+    "ExpiredToken": Denied,
+    "InvalidToken": Denied,
     "InvalidURI": Unsupported,
     "KeyTooLongError": Unsupported,
     "MetadataTooLarge": Unsupported,
@@ -76,7 +79,9 @@ class Service:
             method, self.path(key), _joined(query), {**self._host, **(headers or {})}, NOTHING
         )
         bodiless = method == "HEAD"
-        answer: Answer = self._patience.persist(lambda: _read(self._wire.exchange(head, bodiless=bodiless)))
+        answer: Answer = self._patience.persist(
+            lambda: _refused(self._wire.exchange(head, bodiless=bodiless))
+        )
         return answer
 
     def change(
@@ -91,7 +96,8 @@ class Service:
 
         def send() -> Answer:
             self._fence()
-            return _read(self._wire.exchange(head, body))
+            answer = self._wire.exchange(head, body)
+            return _answered(answer) if answer.body else answer
 
         try:
             first: Answer | Exception = send()
@@ -125,19 +131,21 @@ def _joined(query: Mapping[str, str]) -> str:
     return "&".join([f"{name}={query[name]}" for name in sorted(query)]) if query else ""
 
 
-def _read(answer: Answer) -> Answer:
-    """The answer with the service's word for what is wrong."""
+def _answered(answer: Answer) -> Answer:
+    """The answer to a change; it may say only in its body that it went wrong."""
+    if answer.status >= 300 or bytes(answer.body[:512]).find(b"<Error>") < 0:
+        return _refused(answer)
+    found = _refused(answer._replace(status=400))
+    return found._replace(status=_STATUS.get(found.code, 400))
+
+
+def _refused(answer: Answer) -> Answer:
+    """The answer, if it is a refusal with the service's word for what is wrong."""
     body = answer.body
-    if not body or len(body) > _LONGEST_ERROR:
-        return answer
-    if answer.status < 300 and bytes(body[:512]).find(b"<Error>") < 0:
+    if answer.status < 300 or not body or len(body) > _LONGEST_ERROR:
         return answer
     try:
         root = parse(bytes(body).lstrip())
     except StoreError:
         return answer
-    if root.tag != "Error":
-        return answer
-    code = root.findtext("Code") or ""
-    status = _STATUS.get(code, 400) if answer.status < 300 else answer.status
-    return answer._replace(status=status, code=code)
+    return answer._replace(code=root.findtext("Code") or "") if root.tag == "Error" else answer
