@@ -8,51 +8,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from wherry.cli.live import Moment
-from wherry.model.outcomes import Counters
 from wherry.model.run import RunStatus
+
+if TYPE_CHECKING:
+    from wherry.engine.copy import Live
 
 WINDOW = 10.0
 _LEAST = 1.0
 _BUSY = 0.5
 _NAMES = ("source (listing)", "source (reading)", "target", "CPU")
 _LIMIT = "limit that was set"
-
-
-class Live(Protocol):
-    """How the engine stands: seconds are those of all workers' threads together, since the beginning.
-
-    `items` and `bytes` are what is done, `counters` what is committed of it.
-    """
-
-    @property
-    def counters(self) -> Counters: ...
-
-    @property
-    def items(self) -> int: ...
-
-    @property
-    def bytes(self) -> int: ...
-
-    @property
-    def listing(self) -> float: ...
-
-    @property
-    def reading(self) -> float: ...
-
-    @property
-    def writing(self) -> float: ...
-
-    @property
-    def computing(self) -> float: ...
-
-    @property
-    def threads(self) -> int: ...
-
-    @property
-    def scanning(self) -> bool: ...
 
 
 class Observed:
@@ -66,10 +34,8 @@ class Observed:
         self._clock = clock
         self._seen: deque[tuple[float, float, tuple[float, ...]]] = deque()
 
-    def moment(self, now: Live | Counters) -> Moment:
+    def moment(self, now: Live) -> Moment:
         """How it stands, from what the engine tells."""
-        if isinstance(now, Counters):
-            return Moment(RunStatus.RUNNING, dict(now.items), dict(now.bytes), self._expected)
         items, size = dict(now.counters.items), dict(now.counters.bytes)
         found = max(items.get("Scanned", 0), now.items)
         # While the source is listed, nobody knows how much will come, unless a manifest tells it.

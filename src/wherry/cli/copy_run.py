@@ -25,8 +25,7 @@ from wherry.model.options import CopyMode, JobOptions, Links
 from wherry.model.run import End, RunStatus
 
 if TYPE_CHECKING:
-    from wherry.cli.copy_live import Live
-    from wherry.engine.copy import Report
+    from wherry.engine.copy import Live, Report
     from wherry.stores.port import StoreSpec
 
 LOSSES = {

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from wherry.cli.copy_live import Observed
 from wherry.cli.live import Pace
+from wherry.engine.copy import Live
 from wherry.model.outcomes import Counters
 
-
-@dataclass(frozen=True)
-class Live:
-    """What the engine will tell."""
-
-    counters: Counters = field(default_factory=Counters)
-    items: int = 0
-    bytes: int = 0
-    listing: float = 0.0
-    reading: float = 0.0
-    writing: float = 0.0
-    computing: float = 0.0
-    threads: int = 2
-    scanning: bool = True
+EMPTY = Live(Counters(), 0, 0, 0.0, 0.0, 0.0, 0.0, threads=2, scanning=True)
 
 
 class Clock:
@@ -48,13 +36,13 @@ def test_what_holds_it_up_is_named(spent: dict[str, float], limited: bool, told:
     clock = Clock()
     observed = Observed(limited=limited, clock=clock)
     # What was long ago does not count.
-    assert observed.moment(Live(listing=50.0)).limit == ""
+    assert observed.moment(replace(EMPTY, listing=50.0)).limit == ""
     clock.now = 0.5
-    assert observed.moment(Live(listing=100.0)).limit == ""
+    assert observed.moment(replace(EMPTY, listing=100.0)).limit == ""
     for second in (11, 12, 20):
         clock.now = float(second)
         share = (second - 0.5) / 19.5
-        now = Live(**{name: value * share for name, value in spent.items()})  # type: ignore[arg-type]
+        now = replace(EMPTY, **{name: value * share for name, value in spent.items()})  # type: ignore[arg-type]
         moment = observed.moment(replace(now, listing=now.listing + 100.0))
 
     assert moment.limit == told
@@ -64,36 +52,32 @@ def test_done_is_what_the_workers_say_and_the_end_is_known_when_all_is_seen() ->
     counters = Counters({"Scanned": 100, "Transferred": 80}, {"Scanned": 5000, "Transferred": 4000})
     observed = Observed()
 
-    running = observed.moment(Live(counters, 90, 4500))
-    seen = observed.moment(Live(counters, 90, 4500, scanning=False))
+    running = observed.moment(replace(EMPTY, counters=counters, items=90, bytes=4500))
+    seen = observed.moment(replace(EMPTY, counters=counters, items=90, bytes=4500, scanning=False))
 
     assert (running.settled, running.expected, running.expected_bytes) == ((90, 4500), 0, 0)
     assert (seen.settled, seen.expected, seen.expected_bytes) == ((90, 4500), 100, 5000)
 
 
 def test_a_manifest_tells_how_much_will_come() -> None:
-    moment = Observed(expected=1000).moment(Live(Counters({"Scanned": 10}), 10))
+    moment = Observed(expected=1000).moment(replace(EMPTY, counters=Counters({"Scanned": 10}), items=10))
 
     assert moment.expected == 1000
-
-
-def test_counters_alone_will_do() -> None:
-    moment = Observed(expected=7).moment(Counters({"Scanned": 5}, {"Scanned": 9}))
-
-    assert (moment.scanned, moment.expected, moment.limit) == (5, 7, "")
 
 
 def test_the_time_left_is_that_of_items_or_of_bytes_whichever_is_longer() -> None:
     observed, pace = Observed(), Pace(0.0, window=10.0)
     counters = Counters({"Scanned": 200}, {"Scanned": 100_000})
 
+    seen = replace(EMPTY, counters=counters, scanning=False)
+
     def at(now: float, items: int, size: int) -> None:
-        pace.note(now, observed.moment(Live(counters, items, size, scanning=False)))
+        pace.note(now, observed.moment(replace(seen, items=items, bytes=size)))
 
     at(0.0, 0, 0)
     for second in range(1, 11):
         at(float(second), second * 10, second * 1000)
 
     # 100 items at 10/s are 10 s, 90,000 bytes at 1,000/s are 90 s.
-    left = pace.remaining(observed.moment(Live(counters, 100, 10_000, scanning=False)))
+    left = pace.remaining(observed.moment(replace(seen, items=100, bytes=10_000)))
     assert left == pytest.approx((90.0, 90.0))
