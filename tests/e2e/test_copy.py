@@ -15,6 +15,7 @@ import pytest
 from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
+from tests.buckets import IDENTITY, SECRET, BucketServer
 from tests.e2e.shell import Shell
 from wherry.cli.exits import Exit
 
@@ -72,3 +73,55 @@ def test_into_a_container_and_out_of_it(tmp_path: Path, azurite: Azurite) -> Non
     assert (tmp_path / "back" / "empty").is_dir()
     refused = shell.process("copy", "source", place, code=11, WHERRY_BLOB_SAS="sig=nonsense-nonsense")
     assert "nonsense" not in refused.out + refused.err
+
+
+def test_into_a_bucket_and_out_of_it(tmp_path: Path, bucket_server: BucketServer) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "empty").mkdir()
+    (source / "deep" / "ä file").write_bytes(os.urandom(5000))
+    (source / "big").write_bytes(os.urandom(20 * 2**20))
+    os.utime(source / "big", ns=(10**18, 10**18 + 123_456_789))
+    url = f"{bucket_server.scheme}://{bucket_server.host}"
+    bucket = bucket_server.bucket("copy")
+    key = {"AWS_ACCESS_KEY_ID": IDENTITY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL_S3": url}
+    shell = Shell(tmp_path, key)
+
+    there = shell.process("copy", "source", f"s3:{bucket}/a/b", "--workers", "1", "--report", "report.json")
+    again = shell.process("copy", "source", f"s3:{url}/{bucket}/a/b", "--workers", "1")
+    back = shell.process("copy", f"s3:{bucket}/a/b", "back", "--workers", "1")
+
+    assert there.data["items"] == {"Scanned": 4, "Transferred": 4}
+    assert again.data["items"] == {"Scanned": 4, "NoTransferNeeded": 4}
+    assert back.data["items"] == {"Scanned": 4, "Transferred": 4}
+    assert (tmp_path / "back" / "big").read_bytes() == (source / "big").read_bytes()
+    assert (tmp_path / "back" / "big").stat().st_mtime_ns == 10**18 + 123_456_789
+    assert (tmp_path / "back" / "empty").is_dir()
+    listed = bucket_server.client.list_objects_v2(Bucket=bucket)["Contents"]
+    assert {one["Key"] for one in listed} >= {"a/b/big", "a/b/deep/ä file"}
+    assert SECRET not in there.out + there.err + (tmp_path / "report.json").read_text()
+    refused = shell.process(
+        "copy", "source", f"s3:{bucket}", code=11, AWS_SECRET_ACCESS_KEY="nonsense-nonsense"
+    )
+    assert "nonsense" not in refused.out + refused.err
+
+
+def test_from_a_container_into_a_bucket(
+    tmp_path: Path, azurite: Azurite, bucket_server: BucketServer
+) -> None:
+    client = azurite.container("between")
+    name = client.container_name
+    client.upload_blob("folder/file", b"content")
+    client.upload_blob("other", b"not asked for")
+    end = datetime.now(UTC) + timedelta(minutes=10)
+    sas = generate_container_sas(azurite.account, name, account_key=azurite.key, permission="rl", expiry=end)
+    bucket = bucket_server.bucket("between")
+    key = {"AWS_ACCESS_KEY_ID": IDENTITY, "AWS_SECRET_ACCESS_KEY": SECRET, "WHERRY_BLOB_SAS": sas}
+    url = f"{bucket_server.scheme}://{bucket_server.host}/{bucket}"
+
+    done = Shell(tmp_path, key).process(
+        "copy", f"blob:{azurite.url}/{name}/folder", f"s3:{url}/kept", "--workers", "1"
+    )
+
+    assert done.data["items"] == {"Scanned": 1, "Transferred": 1}
+    assert bucket_server.client.get_object(Bucket=bucket, Key="kept/file")["Body"].read() == b"content"
