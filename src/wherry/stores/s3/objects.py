@@ -61,13 +61,11 @@ class Objects:
 
     # ------------------------------------------------------------ reading
 
-    def list(
-        self, prefix: bytes, token: str = "", most: int = 1000, delimiter: str = "/"
-    ) -> tuple[listing.Page, Answer]:
+    def list(self, prefix: bytes, token: str = "", most: int = 1000) -> tuple[listing.Page, Answer]:
         """One page of what lies right below `prefix`, with the answer that brought it."""
         query = {
-            "list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": quoted(prefix),
-            "delimiter": quoted(delimiter.encode()),
+            "list-type": "2", "encoding-type": "url", "delimiter": "%2F", "max-keys": str(most),
+            "prefix": quoted(prefix),
         }  # fmt: skip
         if token:
             query["continuation-token"] = quoted(token.encode())

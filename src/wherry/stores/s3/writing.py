@@ -37,7 +37,7 @@ class Writing:
         self._conditions = Conditions(service, objects)
         self.uploads = Uploads(self._multipart, service.place.prefix)
 
-    def put(self, key: bytes, data: bytes, wanted: Mapping[str, str], etag: str | None) -> None:
+    def put(self, key: bytes, data: bytes, wanted: dict[str, str], etag: str | None) -> None:
         """A whole object in place of this version, or of nothing."""
 
         def ours() -> str:
@@ -45,7 +45,7 @@ class Writing:
 
         settle = self._settled(key, len(data), wanted, etag, ours)
         condition = self._conditions.before(key, etag)
-        wanted = fitting(dict(wanted), MOST_METADATA)
+        fitting(wanted, MOST_METADATA)
         self._done(key, self._objects.put(key, data, wanted, condition, settle))
 
     def publish(
