@@ -19,6 +19,7 @@ from tests import oracle
 from tests.azurite import Azurite
 from tests.between import between
 from tests.e2e.shell import Shell
+from tests.logged import LoggedRows
 from wherry.engine.copy import Report, copy
 from wherry.model import names
 from wherry.model.errors import CODES
@@ -57,8 +58,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def _copied(source: StoreSpec, target: StoreSpec) -> tuple[Report, dict[bytes, Row]]:
-    rows: list[Row] = []
-    report = copy(source, target, JobOptions(), workers=0, log=rows.append)
+    rows = LoggedRows()
+    report = copy(source, target, JobOptions(), workers=0, log=rows.take)
     assert len(rows) == report.counters.items["Scanned"] == report.counters.settled
     assert len({(row.path, row.kind) for row in rows}) == len(rows)
     return report, {row.path: row for row in rows}
@@ -224,9 +225,9 @@ def test_what_a_container_cannot_name_is_told_before_and_after(
     _deep(tmp_path / "source", parts)
     client = azurite.container("limits")
     path = b"/".join(parts)
-    rows: list[Row] = []
+    rows = LoggedRows()
     places = _folder(tmp_path / "source"), _container(azurite, client)
-    copy(*places, JobOptions(dry_run=True), workers=0, log=rows.append)
+    copy(*places, JobOptions(dry_run=True), workers=0, log=rows.take)
     planned = {row.path: row.code for row in rows}
     assert not list(client.list_blob_names())
 
@@ -253,10 +254,10 @@ def test_a_file_and_a_folder_of_one_name_end_as_one_and_it_is_told(tmp_path: Pat
     client = azurite.container("twins")
     for name in ("a", "a/b", "a/c/d", "z"):
         client.upload_blob(name, name.encode())
-    rows: list[Row] = []
+    rows = LoggedRows()
 
     report = copy(
-        _container(azurite, client), _folder(tmp_path / "target"), JobOptions(), workers=0, log=rows.append
+        _container(azurite, client), _folder(tmp_path / "target"), JobOptions(), workers=0, log=rows.take
     )
 
     there = oracle.folder(tmp_path / "target")
