@@ -59,6 +59,11 @@ class Case:
         self.opened.append(made)
         return made
 
+    @property
+    def large(self) -> int:
+        """The size of a file that this store does not take in one piece, if it can take it in several."""
+        return 5 * PART + 3 if self.store.traits.put_limit else 300_000
+
     def content(
         self,
         data: bytes,

@@ -45,6 +45,20 @@ def test_metadata_is_kept_to_the_nanosecond(case: Case) -> None:
     assert entry.modified == -1_234_567_891
 
 
+@pytest.mark.parametrize(
+    "modified",
+    [0, 1, -1, -2_000_000_000 * 10**9 + 7, 4_294_967_296 * 10**9 + 999_999_999],
+    ids=["1970", "just after", "just before", "1906", "2106"],
+)
+def test_times_of_any_year_are_kept(case: Case, modified: int) -> None:
+    content = case.content(b"x", modified=modified or 1)
+    like = content.entry._replace(modified=modified)
+
+    case.store.put(b"file", content, like, None)
+
+    assert case.seen(b"file").modified == modified
+
+
 def test_stat_and_listing_and_reader_agree(case: Case) -> None:
     case.put(b"file", b"data")
 

@@ -18,7 +18,10 @@ AWKWARD = [
     b"a'b", b'a"b', b"<a>", b"back\\slash", b"~", b"-rf", b"CON", b"a:b", b"*", b"[x]", b"{y}", b"$(z)", b"|",
     b"dot.", b".hidden", b"..three", b"...", b"new\nline", b"tab\there", b"return\r", b"\x1b[31m", b"\x01",
     "\u202egnp".encode(), "a\u200db".encode(), "\U0001f469\u200d\U0001f680".encode(), b"not\xffutf8", b"\xed\xa0\x80",
-    b"l" * 255, "\u00e9".encode() * 127, b".wherry-of-mine", b"\xef\xbf\xbe", b"\x7f",
+    b"l" * 255, "\u00e9".encode() * 127, b".wherry-of-mine", b"LPT1", b"a::$DATA", b"`id`", b"a && b", b"=1+1",
+    b"<script>alert(1)</script>", b"%0a%0d", b"a,b\tc", b"cut \xc3", b"\xf4\x90\x80\x80", b"\xc0\xaf", b"\xe2\x80\xae",
+    "\u0130\u0131\u017f".encode(), "\u1e9e\u00df".encode(), "\ufb01".encode(), b"-", b"--help", b"a" * 254 + b".",
+    b"\xef\xbf\xbe", b"\x7f",
 ]  # fmt: skip
 
 
