@@ -66,6 +66,8 @@ def container(client: ContainerClient, prefix: str = "") -> Seen:
 
 def _blob(blob: BlobProperties, data: bytes) -> tuple[object, ...]:
     told = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+    if told.get("is_symlink") == "true":
+        return ("link", data)
     mode = int(told["permissions"])
     owner, group, modified = (int(told[name]) for name in ("posix_owner", "posix_group", "modtime"))
     facts = (stat.S_IMODE(mode), owner, group, modified)
@@ -77,8 +79,8 @@ def _blob(blob: BlobProperties, data: bytes) -> tuple[object, ...]:
 
 
 def held_by_containers(root: Path | str) -> Seen:
-    """What a container can hold of the folder `root`: files and folders, neither links nor special files."""
-    return {path: item for path, item in folder(root).items() if item[0] in ("file", "folder")}
+    """What a container can hold of the folder `root`: files, folders and links, nothing special."""
+    return {path: item for path, item in folder(root).items() if item[0] in ("file", "folder", "link")}
 
 
 def grow(root: Path, files: int, per_folder: int = 100, size: int = 2048) -> int:
