@@ -106,7 +106,10 @@ class Course:
         return told, lacking
 
     def _measure(self, program: Program, variant: Flags, errand: Errand) -> tuple[meter.Usage, float]:
-        usage = meter.run(program.command(errand, variant), self.logs, program.environment(errand))
+        try:
+            usage = meter.run(program.command(errand, variant), self.logs, program.environment(errand))
+        except OSError as error:
+            raise WrongCopy(f"it cannot be started: {error}") from error
         if errand.sink:
             return usage, 0.0
         begun = time.perf_counter()

@@ -19,7 +19,8 @@ def describe(scratch: Path) -> dict[str, str]:
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
         "python": platform.python_version(),
         "file system": file_system(scratch),
-        "commit": commit(),
+        "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
+        "sources": sources(),
     }
 
 
@@ -41,12 +42,10 @@ def file_system(place: Path) -> str:
     return kind
 
 
-def commit() -> str:
-    """The commit that was measured; a plus sign means that sources differ from it."""
-    named = _git("rev-parse", "--short=12", "HEAD")
-    if not named:
-        return "unknown"
-    return named + ("+" if _git("status", "--porcelain", "--", "src") else "")
+def sources() -> str:
+    """What was measured, whatever else changed meanwhile; a plus sign means that files differ from what is committed."""
+    named = _git("rev-parse", "--short=12", "HEAD:src")
+    return (named or "unknown") + ("+" if _git("status", "--porcelain", "--", "src") else "")
 
 
 def _git(*arguments: str) -> str:

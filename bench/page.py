@@ -1,7 +1,7 @@
 """The page of the documentation, and the section of one workload as it is printed after it was measured.
 
 Only `whole` is written to the documentation, and only from results that are complete: every workload of the page, at
-full scale, with enough rounds, on one machine and of one commit.
+full scale, with enough rounds, on one machine and of the same sources.
 """
 
 from __future__ import annotations
@@ -193,9 +193,11 @@ def _check(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: 
         told = found[workload.name]
         if told["scale"] != 1.0 or (workload.kind != "simulated" and told["rounds"] < rounds):
             raise Incomplete(f"{workload.name}: scale {told['scale']:g}, {told['rounds']} rounds")
-        places.add(tuple(sorted(told["machine"].items())))
+        places.add(
+            tuple(sorted((name, value) for name, value in told["machine"].items() if name != "commit"))
+        )
     if len(places) != 1:
-        raise Incomplete("the results are of different machines or commits")
+        raise Incomplete("the results are of different machines or sources")
 
 
 def _summary(measured: list[dict[str, Any]]) -> list[str]:

@@ -117,7 +117,7 @@ def test_a_page_is_made_of_a_full_run() -> None:
     [
         ({"scale": 0.1}, "scale 0.1"),
         ({"rounds": 4}, "4 rounds"),
-        ({"machine": {"processor": "one", "commit": "def"}}, "different machines or commits"),
+        ({"machine": {"processor": "one", "sources": "def"}}, "different machines or sources"),
     ],
 )
 def test_anything_less_makes_no_page(change: dict[str, Any], reason: str) -> None:
