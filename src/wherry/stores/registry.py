@@ -9,6 +9,7 @@ HTTP.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from wherry.model.errors import UsageError
 from wherry.stores.port import Fence, Store, StoreSpec, no_fence
@@ -19,7 +20,7 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     if spec.manifest:
         from wherry.stores.wrap.manifest import ManifestStore
 
-        return ManifestStore(open_store(replace(spec, manifest=""), fence), spec.manifest)
+        return ManifestStore(open_source(replace(spec, manifest=""), fence), spec.manifest)
     if spec.kind == "posix":
         from wherry.stores.posix import PosixStore
 
@@ -37,3 +38,13 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
 
         return MemoryStore(spec.location, fence=fence)
     raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory, posix and s3.")
+
+
+def open_source(spec: StoreSpec, fence: Fence = no_fence) -> Store:
+    """The same for a store that is read: its listings tell all, whatever that takes."""
+    store = open_store(spec, fence)
+    if not store.traits.bare:
+        return store
+    from wherry.stores.wrap.looked import BareStore, LookedStore
+
+    return LookedStore(cast("BareStore", store))

@@ -102,6 +102,14 @@ class S3Store:
         answer = self._objects.head(self._top + path)
         return None if answer is None else properties.entry(names.basename(path), answer, folder=False)
 
+    def told(self, folder: bytes, entry: Entry) -> Entry | None:
+        """A listed entry with all that can be known of it; None when it is gone."""
+        path = names.join(folder, entry.name)
+        if entry.kind is Kind.FILE:
+            return self.file(path)
+        marker = self._objects.head(self._folder_key(path)) if entry.kind is Kind.FOLDER else None
+        return properties.entry(entry.name, marker, folder=True) if marker else entry
+
     def _folder(self, path: bytes) -> Entry | None:
         key, name = self._folder_key(path), names.basename(path)
         if not path:
