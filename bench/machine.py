@@ -43,7 +43,7 @@ def file_system(place: Path) -> str:
 
 
 def sources() -> str:
-    """What was measured, whatever else changed meanwhile; a plus sign means that files differ from what is committed."""
+    """What was measured, whatever else changed meanwhile; a plus sign: files differ from what is committed."""
     named = _git("rev-parse", "--short=12", "HEAD:src")
     return (named or "unknown") + ("+" if _git("status", "--porcelain", "--", "src") else "")
 
