@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 import threading
 import weakref
 from collections import OrderedDict
@@ -51,8 +52,19 @@ _KEPT_FOLDERS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+_syscall = _libc.syscall
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+_syscall.restype = ctypes.c_long
+_rename = getattr(_libc, "renameat2", None)
+
+
+@cache
+def _how(flags: int, resolve: int) -> bytes:
+    """The kernel's `struct open_how`: flags, mode and ways to resolve."""
+    return struct.pack("=QQQ", flags, 0, resolve)
+
+
+_SIZE_OF_HOW = len(_how(0, 0))
 
 
 _MEANINGS: dict[type[StoreError], tuple[int, ...]] = {
@@ -77,12 +89,9 @@ def store_error(error: OSError, path: bytes) -> StoreError:
 def openat2(at: int, path: bytes, flags: int, follow: bool = False) -> int:
     """Open `path` beneath `at`, through links that stay beneath it or through none at all.  Raises OSError."""
     # Without O_NOFOLLOW, which turns "there is a link" into "that is no folder".
-    resolve = _RESOLVE_FOLLOWING if follow else _RESOLVE
-    how = _OpenHow((flags | os.O_CLOEXEC) & ~os.O_NOFOLLOW, 0, resolve)
+    how = _how((flags | os.O_CLOEXEC) & ~os.O_NOFOLLOW, _RESOLVE_FOLLOWING if follow else _RESOLVE)
     for _ in range(8):
-        made: int = _libc.syscall(
-            _OPENAT2, at, ctypes.c_char_p(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
-        )
+        made: int = _syscall(_OPENAT2, at, path, how, _SIZE_OF_HOW)
         if made >= 0:
             return made
         number = ctypes.get_errno()
@@ -250,9 +259,11 @@ class Folders:
 
 def rename_new(at: int, old: bytes, new: bytes) -> None:
     """Rename within a folder unless something has the new name.  Raises OSError, as `FileExistsError` then."""
-    if _libc.renameat2(at, old, at, new, _RENAME_NOREPLACE) == 0:
-        return
-    number = ctypes.get_errno()
+    number = errno.ENOSYS
+    if _rename is not None:
+        if _rename(at, old, at, new, _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
     if number not in (errno.EINVAL, errno.ENOSYS):
         raise _error(number)
     # A file system that cannot do it at once: a link has the same condition.

@@ -177,7 +177,10 @@ class PosixSource:
         # place meanwhile, `O_NONBLOCK` keeps us from waiting for its other end.
         try:
             at, name = self._at(path)
-            opened = os.open(name, _READ_QUIETLY, dir_fd=at)
+            try:
+                opened = os.open(name, _READ_QUIETLY, dir_fd=at)
+            except PermissionError:
+                opened = os.open(name, READ, dir_fd=at)  # Only the owner may ask for no access time.
         except OSError:
             name, opened = self._open_again(path)
         found = os.fstat(opened)

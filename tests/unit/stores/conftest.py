@@ -14,6 +14,7 @@ from wherry.stores.posix import PosixStore
 
 LIKE = Entry(b"", Kind.FILE, mode=0o600, modified=11)
 Make = Callable[..., PosixStore]
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 
 @pytest.fixture(params=[True, False], ids=["openat2", "by parts"])

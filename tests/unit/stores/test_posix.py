@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.stores.conftest import LIKE, Make, content, given
+from tests.unit.stores.conftest import LIKE, Make, content, given, root_only
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Changed, Conflict, LeaseLost, Unsupported
 from wherry.stores.port import Content
@@ -222,7 +222,7 @@ def test_a_file_that_is_written_to_after_it_was_opened_is_not_stored(
     assert os.listdir(tmp_path / "root") == []
 
 
-@pytest.mark.root
+@root_only
 def test_the_owner_is_right_whatever_a_folder_gives_to_new_files(
     make: Make, tmp_path: Path, source: Content
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.stores.conftest import LIKE, Make, content, given
+from tests.unit.stores.conftest import LIKE, Make, content, given, root_only
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import StoreError
 from wherry.stores.port import Content
@@ -118,7 +118,7 @@ def test_times_of_any_year_are_kept_to_the_nanosecond(
         assert os.lstat(tmp_path / "root" / name).st_mtime_ns == modified
 
 
-@pytest.mark.root
+@root_only
 def test_owner_and_time_of_a_link_are_its_own(make: Make, tmp_path: Path, source: Content) -> None:
     store = make()
     store.put(b"file", source, LIKE._replace(uid=1, gid=2, modified=3), None)
@@ -138,7 +138,7 @@ def test_owner_and_time_of_a_link_are_its_own(make: Make, tmp_path: Path, source
 # ---------------------------------------------------------------- attributes
 
 
-@pytest.mark.root
+@root_only
 def test_what_only_root_may_read_is_kept_and_labels_are_not(make: Make, tmp_path: Path) -> None:
     make("given")
     path = tmp_path / "given/file"
@@ -238,7 +238,7 @@ assert store.open(b"file").attributes() == ((b"user.y", b"2"),)
 """
 
 
-@pytest.mark.root
+@root_only
 def test_an_owner_without_other_rights_gives_attributes_to_what_he_may_not_write(tmp_path: Path) -> None:
     """In a process of its own, which gives its rights away."""
     (tmp_path / "read-only").touch(mode=0o444)
