@@ -13,7 +13,7 @@ from tests.conformance.s3_wire import bad_wire, reply
 from tests.faulty_wire import Trouble
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound
-from wherry.stores.port import HasAttributes, StoreSpec
+from wherry.stores.port import HasAttributes, HoldsLinks, StoreSpec
 from wherry.stores.registry import open_source, open_store
 from wherry.stores.s3.store import S3Store
 from wherry.stores.wrap import looked
@@ -65,6 +65,8 @@ def test_a_listing_tells_what_a_look_tells(case: Case, source: LookedStore) -> N
         if entry.name != b"both":
             assert entry == source.stat(entry.name)
     assert isinstance(source, HasAttributes)
+    assert isinstance(source, HoldsLinks)
+    assert source.read_link(b"link") == b"file"
     assert source.attributes(b"folder") == ((b"user.a", b"1"),)
 
 

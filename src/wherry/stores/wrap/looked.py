@@ -20,7 +20,7 @@ from wherry.stores.port import Content, Reader, Root, Store
 
 _THREADS = 16
 _AHEAD = 4 * _THREADS
-_PASSED_ON = ("attributes", "read_link")
+_PASSED_ON = ("attributes", "read_link", "make_symlink", "make_link", "describe")
 
 
 class BareStore(Store, Protocol):
