@@ -19,6 +19,7 @@ TEMPORARY = b".wherry-"
 _RISKY = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\\\\]")
 _TEMPORARY = re.compile(re.escape(TEMPORARY) + rb"[0-9a-f]{16}")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
+_BAD_ENDS = (b".", b"\\")
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
@@ -131,25 +132,30 @@ class NameRules:
 
     def problem(self, path: bytes) -> str | None:
         """The item code of why `path` cannot be held, or None when it can."""
-        size = len(path)
-        if self.utf8:
-            try:
-                text = path.decode()
-            except UnicodeDecodeError:
-                return "AZSM2022"
-            if self.xml and _NOT_XML.search(text):
-                return "AZSM2022"
-            if self.unit == "utf16":
-                size = len(text.encode("utf-16-le")) // 2
-        if self.reserved and any(byte in self.reserved for byte in path):
+        # Most paths are of plain letters, and this is asked for each: no character is looked at in Python.
+        if path.isascii():
+            size, strange = len(path), self.xml and self.utf8 and not path.decode().isprintable()
+        else:
+            size, strange = self._beyond_ascii(path)
+        if strange or (self.reserved and any(map(path.__contains__, self.reserved))):
             return "AZSM2022"
         if self.path_length and size > self.path_length:
             return "AZSM2024"
-        pieces = path.split(SEPARATOR)
-        if self.levels and len(pieces) > self.levels:
+        if self.levels and path.count(SEPARATOR) >= self.levels:
             return "AZSM2025"
-        if not self.trailing_dot and any(piece[-1:] in (b".", b"\\") for piece in pieces):
+        if not self.trailing_dot and (path[-1:] in _BAD_ENDS or b"./" in path or b"\\/" in path):
             return "AZSM2022"
-        if self.part_length and any(len(piece) > self.part_length for piece in pieces):
+        if 0 < self.part_length < len(path) and max(map(len, path.split(SEPARATOR))) > self.part_length:
             return "AZSM2023"
         return None
+
+    def _beyond_ascii(self, path: bytes) -> tuple[int, bool]:
+        """The length of a path, and whether it has what cannot be held."""
+        if not self.utf8:
+            return len(path), False
+        try:
+            text = path.decode()
+        except UnicodeDecodeError:
+            return len(path), True
+        size = len(text.encode("utf-16-le")) // 2 if self.unit == "utf16" else len(path)
+        return size, bool(self.xml and _NOT_XML.search(text))

@@ -98,6 +98,46 @@ def test_subpaths_that_lead_elsewhere(text: str) -> None:
 BLOB = NameRules("utf16", 0, 1024, 254, utf8=True, xml=True, trailing_dot=False, reserved=b"\\")
 
 
+def slowly(rules: NameRules, path: bytes) -> str | None:
+    """The rules as they are said, one after the other."""
+    size = len(path)
+    if rules.utf8:
+        try:
+            text = path.decode()
+        except UnicodeDecodeError:
+            return "AZSM2022"
+        if rules.xml and any(ord(one) < 32 or one in "\x7f\ufffe\uffff" for one in text):
+            return "AZSM2022"
+        if rules.unit == "utf16":
+            size = len(text.encode("utf-16-le")) // 2
+    pieces = path.split(b"/")
+    if any(byte in rules.reserved for byte in path):
+        return "AZSM2022"
+    if rules.path_length and size > rules.path_length:
+        return "AZSM2024"
+    if rules.levels and len(pieces) > rules.levels:
+        return "AZSM2025"
+    if not rules.trailing_dot and any(piece.endswith((b".", b"\\")) for piece in pieces):
+        return "AZSM2022"
+    if rules.part_length and any(len(piece) > rules.part_length for piece in pieces):
+        return "AZSM2023"
+    return None
+
+
+@given(
+    st.builds(
+        NameRules, st.sampled_from(["bytes", "utf16"]), st.integers(0, 6), st.integers(0, 9), st.integers(0, 3),
+        st.booleans(), st.booleans(), st.booleans(), st.sampled_from([b"", b"\\", b"<>:"]),
+    ),
+    st.one_of(
+        st.binary(max_size=12),
+        st.text("ab./\\:\n\x7f\u00e9\uffff\U0001f600", max_size=12).map(str.encode),
+    ),
+)  # fmt: skip
+def test_the_quick_way_to_judge_a_name_is_the_long_one(rules: NameRules, path: bytes) -> None:
+    assert rules.problem(path) == slowly(rules, path)
+
+
 @pytest.mark.parametrize(
     ("rules", "path", "code"),
     [
