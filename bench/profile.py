@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import meter, primitives, results
-from bench.harness import Course
+from bench.comparison import WrongCopy
+from bench.harness import Course, NoRoom
 from bench.programs import WHERRY, Errand
 from bench.workloads import Workload
 
@@ -65,6 +66,9 @@ def show(workload: Workload, scale: float, scratch: Path, folder: Path | None) -
     place = Path(tempfile.mkdtemp(prefix="wherry-bench-", dir=scratch))
     try:
         lines = _lines(Course(workload, scale, place))
+    except (NoRoom, WrongCopy) as why:
+        print(f"no profile of {workload.name}: {why}", file=sys.stderr)
+        return 1
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print("\n".join(lines))
@@ -159,7 +163,7 @@ def _run(words: list[str]) -> None:
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         main()
     if "Succeeded" not in said.getvalue():
-        raise RuntimeError(f"the copy to be profiled failed: {said.getvalue()[-500:]}")
+        raise WrongCopy(f"the copy to be profiled failed: {said.getvalue()[-500:]}")
 
 
 def _profiled(words: list[str]) -> pstats.Stats:
