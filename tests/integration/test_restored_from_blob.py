@@ -11,6 +11,7 @@ import pytest
 from tests import oracle
 from tests.azurite import Azurite
 from tests.conformance.conftest import spec_of
+from tests.lake import lake
 from wherry.engine.copy import copy
 from wherry.model.entry import Attributes
 from wherry.model.options import JobOptions
@@ -71,8 +72,25 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("subpath", [b"", b"below/it"])
 def test_all_of_a_folder_comes_back(azurite: Azurite, tree: Path, tmp_path: Path, subpath: bytes) -> None:
-    spec = spec_of(azurite, azurite.container("restored").container_name, subpath)
-    source, back = StoreSpec("posix", str(tree)), StoreSpec("posix", str(tmp_path / "back"), create=True)
+    there_and_back(
+        tree, spec_of(azurite, azurite.container("restored").container_name, subpath), tmp_path / "back"
+    )
+
+
+@pytest.mark.parametrize("rights", ["racwdl", "racwdlp"])
+def test_all_of_a_folder_comes_back_from_a_hierarchical_account(
+    tree: Path, tmp_path: Path, rights: str
+) -> None:
+    with lake() as account:
+        secret = f"sv=2024-11-04&sp={rights}&sig=x"
+        there_and_back(tree, StoreSpec("blob", account.url, secret=secret), tmp_path / "back")
+
+    assert (account.nodes[b"file"].permissions == "rwxr-x--x") == ("p" in rights)
+    assert account.nodes[b"empty"].folder
+
+
+def there_and_back(tree: Path, spec: StoreSpec, target: Path) -> None:
+    source, back = StoreSpec("posix", str(tree)), StoreSpec("posix", str(target), create=True)
     items = len(everything(tree))
 
     for start, end in ((source, spec), (spec, back)):
@@ -80,4 +98,4 @@ def test_all_of_a_folder_comes_back(azurite: Azurite, tree: Path, tmp_path: Path
             report = copy(start, end, JobOptions(), workers=0)
             assert report.counters.items == {"Scanned": items, outcome: items}
 
-    assert everything(tmp_path / "back") == everything(tree)
+    assert everything(target) == everything(tree)

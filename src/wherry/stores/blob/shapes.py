@@ -75,6 +75,6 @@ def utf16(text: bytes) -> str:
 def _with_access(entry: Entry, text: str) -> Entry:
     """With the permissions that the service goes by; the bits that it does not know stay those of the metadata."""
     now = hierarchy.permissions(text)
-    if now is None or entry.mode is None:
+    if now is None or entry.mode is None or entry.kind is Kind.LINK:
         return entry
     return entry._replace(mode=entry.mode & 0o7000 | now)
