@@ -2,7 +2,7 @@
 
 Each file goes by the fewest system calls that keep every promise of `put`: it is opened by its name in a folder that
 is held open, read to its end in one call, looked at once more, and created where nothing is.  Whatever is not plain
-(another version, other attributes, a name that is taken, any error) is undone and left to the long way, which knows
+(another version, attributes or holes, a name that is taken, any error) is undone and left to the long way, which knows
 what to make of it.  Called by the engine through the port (`CopiesDirectly`).
 """
 
@@ -22,6 +22,7 @@ LIMIT = 1 << 20
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOATIME
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PAGE = 4096
 _KIND, _PLAIN = 0o170000, 0o100000
 
 
@@ -46,7 +47,7 @@ class PosixLane:
             return list(range(len(entries)))
         attributed = self._source.traits.holds.attributes
         fence, finish = self._target.about_to_change, self._target.finish
-        os_open, close, read, fstat = os.open, os.close, os.read, os.fstat
+        os_open, close, read, fstat = os.open, os.close, os.pread, os.fstat
         for number, entry in enumerate(entries):
             name, size = entry[0], entry[2]
             try:
@@ -55,7 +56,8 @@ class PosixLane:
                 left.append(number)
                 continue
             try:
-                data = read(opened, size + 1)
+                # By its offset, which a pipe that has come in its place refuses.
+                data = read(opened, size + 1, 0)
                 now = fstat(opened)
                 plain = (
                     len(data) == size
@@ -65,6 +67,7 @@ class PosixLane:
                     and now.st_size == size
                     and now.st_dev == entry[9]
                     and now.st_mode & _KIND == _PLAIN
+                    and (size <= _PAGE or now.st_blocks * 512 >= size)
                     and not (attributed and os.listxattr(opened))
                 )
             except OSError:
