@@ -6,7 +6,9 @@ and by the command `copy` for all others.
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -74,6 +76,10 @@ def perform(asked: Asked) -> Ended:
     copy_places.check_apart(source, target)
     _probe(source)
     with ExitStack() as stack:
+        if options.dry_run and target.kind == "posix" and not os.path.lexists(target.location):
+            # A folder that is not there yet is as good as an empty one, and must not be made by a look at it.
+            empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="wherry-nothing-"))
+            target = replace(target, location=empty)
         listed = stack.enter_context(copy_manifest.opened(asked.manifest, asked.state))
         job = Job(asked, replace(source, manifest=listed.file), target, options, listed.count)
         return _reported(job, stack, Observed(expected=listed.expected, limited=_limited(options)))

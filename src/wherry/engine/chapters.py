@@ -190,6 +190,8 @@ class Chapters:
         self._ready_items = 0
         self._seq = 0
         self._committed_at = boot_time()
+        # A process has done other leases before, and another may begin where this one has ended.
+        self._computed = time.process_time()
 
     def close(self, chapter: Chapter) -> None:
         """Have a chapter's deeds done, by the team or here, and wait while too many are under way."""
@@ -334,7 +336,7 @@ class Chapters:
         effort, counters = self._desk.effort, chapter.counters
         effort.items += counters.settled
         effort.bytes += sum(counters.bytes.get(name, 0) for name in ("Transferred", "NoTransferNeeded"))
-        effort.computing = time.process_time()
+        effort.computing = time.process_time() - self._computed
         effort.threads = self._desk.team.width
         self._desk.lease.tell(effort)
 

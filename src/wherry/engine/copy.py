@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from wherry.engine.chapters import Stopped
@@ -20,11 +22,11 @@ from wherry.engine.lease import Effort, LeaseClock
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.model import run
+from wherry.model import losses, run
 from wherry.model.errors import RunError, StoreError
 from wherry.model.ledger import Token
 from wherry.model.options import JobOptions, Links
-from wherry.model.outcomes import Counters
+from wherry.model.outcomes import Counters, rows_of
 from wherry.model.wire import Grant, Place, Progress, Renewal, RunOrder
 from wherry.stores.port import StoreSpec
 
@@ -64,12 +66,16 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a copy came to; `resumed` when a state file held an earlier part of it."""
+    """What a copy came to; `resumed` when a state file held an earlier part of it.
+
+    `losses`, of a dry run: how many items the target cannot hold, or not wholly, by the words of `model.losses`.
+    """
 
     counters: Counters
     end: run.End
     seconds: float
     resumed: bool = False
+    losses: Mapping[str, int] = field(default_factory=dict)
 
 
 def copy(
@@ -85,7 +91,7 @@ def copy(
 ) -> Report:
     """Copy `source` to `target`.
 
-    `workers` processes do it, by default one for each processor; 0 does it in the calling thread, and an `executor`
+    `workers` processes do it, by default one for each processor; 0 does it in this one, and an `executor`
     of one's own runs up to `workers` tasks at once.  `log` gets the lines of the copy log as `outcomes.rows_of` reads
     them, and `progress` how far it is, both from the calling thread.  Raises `UsageError` when the state file belongs
     to another copy; trouble of the run is in the report.
@@ -97,11 +103,20 @@ def copy(
     order = RunOrder("copy", _place(source), _place(target), options)
     with closing(Pool(workers, executor, fork=True)) as pool, closing(LocalLedger(state)) as ledger:
         resumed = ledger.open(order)
+        lost: Counter[str] = Counter()
+        if options.dry_run:
+            log = partial(_count_losses, lost, log or _ignore)
         crew = _Crew(order, ledger, source, target, pool, logged=log is not None)
         crew.work(log or _ignore, progress or _ignore)
         counters = ledger.counters()
         ended = run.failed(crew.code, crew.detail) if crew.code else run.end(counters, ledger.error())
-    return Report(counters, ended, time.monotonic() - begun, resumed)
+    return Report(counters, ended, time.monotonic() - begun, resumed, lost)
+
+
+def _count_losses(lost: Counter[str], log: Callable[[bytes], None], lines: bytes) -> None:
+    for row in rows_of(lines):
+        lost.update(losses.told(row))
+    log(lines)
 
 
 def _ignore(_: object) -> None:
@@ -188,7 +203,7 @@ class _Crew:
             self._stop(grant, "AZSM1060", str(error))
         finally:
             self._held.discard(clock)
-            self._done.add(clock.effort())
+            self._done.add(replace(clock.effort(), threads=0))
             self._pool.give_back(clock)
             self._tell_news()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wherry.engine import transfer
+from wherry.engine.pacer import Pacer
 from wherry.engine.team import Team
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
@@ -61,6 +62,12 @@ class Both:
     fence: Callable[[], None]
     moved: Callable[[], None]
     team: Team
+    pacer: Pacer | None = None
+
+    def pace(self, size: int) -> None:
+        """Wait until so many bytes more may be sent."""
+        if self.pacer is not None:
+            self.pacer.take(size)
 
 
 def do(both: Both, deed: Deed) -> list[Row]:
@@ -156,7 +163,9 @@ def _looked_at(
     decision = Decision(do)
     if do is Do.LOOK:
         expect = both.target.stat(path)
-        decision = both.judge.compare_file(entry, expect)
+        decision = both.judge.told.decide(path, entry, expect)
+        if decision.do in (Do.FAIL, Do.LATE):
+            raise Conflict(decision.detail or "an item of another kind is in its place")
     if decision.do is Do.CHECK and expect is not None:
         equal = transfer.is_equal(both, path, entry)
         decision = both.judge.same_data(entry, expect, "AZSM2042") if equal else Decision(Do.TRANSFER)

@@ -167,6 +167,7 @@ class LeaseClock:
         """Make the slot as new."""
         for column in range(_COLUMNS):
             self._numbers[self._at + column] = 0.0
+        self._seen = 0.0
 
     # ------------------------------------------------------------ both
 

@@ -102,12 +102,20 @@ class _Entries:
         self._entries = entries
         self._page: list[Entry] = []
         self._stop: bytes | None = None
+        self._trouble: StoreError | None = None
 
     def _fill(self, count: int) -> None:
+        if self._trouble is not None:
+            # What has broken off must never look like what has ended.
+            raise self._trouble
         missing = count - len(self._page)
         if missing > 0:
             more = islice(self._entries, missing)
-            self._page.extend(one for one in more if self._stop is None or one.name < self._stop)
+            try:
+                self._page.extend(one for one in more if self._stop is None or one.name < self._stop)
+            except StoreError as trouble:
+                self._trouble = trouble
+                raise
 
     def peek(self, count: int) -> list[bytes]:
         self._fill(count)

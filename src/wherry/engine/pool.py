@@ -15,15 +15,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from wherry.engine.lease import LeaseClock, LeaseClocks, boot_time
+from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import Ledger
+from wherry.engine.pacer import Limits, shared_file
 from wherry.engine.processes import Processes, WorkerDied
 from wherry.engine.remote_ledger import LedgerLine
 from wherry.engine.worker import Task, work
 from wherry.model.ledger import Token
-from wherry.model.wire import Grant, Progress, Renewal
+from wherry.model.wire import Grant, Progress, Renewal, RunOrder
 from wherry.stores.port import StoreSpec
 
 # What is under way may take so long to see that its lease is over; then its process is killed.
@@ -54,7 +56,8 @@ class Pool:
     def __init__(
         self, workers: int | None = None, executor: Executor | None = None, *, fork: bool = False
     ) -> None:
-        self.workers = os.cpu_count() or 1 if workers is None else workers
+        # No more than can hold a lease at once.
+        self.workers = min(SLOTS, os.cpu_count() or 1 if workers is None else workers)
         self._watched, self._held = multiprocessing.Pipe(duplex=False)
         self._processes: Processes | None = None
         if executor is None and self.workers:
@@ -63,6 +66,8 @@ class Pool:
             )
         self._clocks = LeaseClocks()
         self._line = LedgerLine()
+        self._lock = threading.Lock()
+        self._paces: dict[str, str] = {}
         self._executor = executor or InProcess()
         if not isinstance(self._executor, InProcess):
             self._line.listen()
@@ -87,10 +92,20 @@ class Pool:
         """
         address = self._line.put(_Watched(ledger, clock))
         try:
-            task = Task(grant, source, target, address, clock.table, clock.slot, logged)
+            limits = self._limits(grant.order)
+            task = Task(grant, source, target, address, clock.table, clock.slot, logged, limits)
             self._wait(self._executor.submit(work, task), clock)
         finally:
             self._line.take_off(address)
+
+    def _limits(self, order: RunOrder) -> Limits | None:
+        """What all workers of a run may send together."""
+        bandwidth, requests = order.options.bandwidth, order.options.requests_per_second
+        if bandwidth is None and requests is None:
+            return None
+        with self._lock:
+            path = self._paces.get(order.run) or self._paces.setdefault(order.run, shared_file())
+        return Limits(path, bandwidth, requests)
 
     def _wait(self, future: Future[None], clock: LeaseClock) -> None:
         while True:
@@ -113,10 +128,13 @@ class Pool:
         raise WorkerDied("A worker hung beyond its lease and was given up.")
 
     def close(self) -> None:
-        """End the workers once they finished what they hold."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """End the workers once they finished what they hold; an executor of one's own is its owner's to end."""
+        if self._processes is not None:
+            self._processes.shutdown(wait=True, cancel_futures=True)
         self._line.close()
         self._clocks.close()
+        for path in self._paces.values():
+            Path(path).unlink(missing_ok=True)
         self._held.close()
         self._watched.close()
 

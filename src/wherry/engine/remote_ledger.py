@@ -15,7 +15,9 @@ import shutil
 import tempfile
 import threading
 from dataclasses import dataclass, field
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
+from pickle import PicklingError
 from typing import Any, cast
 
 from wherry.engine.ledger import Ledger
@@ -71,27 +73,34 @@ class LedgerLine:
     def listen(self) -> None:
         """Open the socket for workers of other processes; nothing happens when it is open."""
         if self._listener is None:
-            self._listener = Listener(self._socket, "AF_UNIX", backlog=64, authkey=self._key)
+            self._listener = Listener(self._socket, "AF_UNIX", backlog=64)
             threading.Thread(target=self._accept, args=(self._listener,), name="ledger", daemon=True).start()
 
     def _accept(self, listener: Listener) -> None:
         while True:
             try:
                 caller = listener.accept()
-            except (OSError, EOFError):
+            except OSError:
                 if self._listener is None:
                     return
                 continue
-            except Exception as refused:  # noqa: BLE001 - a stranger without the key ends its own connection only
-                del refused
-                continue
+            if self._listener is None:
+                caller.close()
+                return
             threading.Thread(target=self._answer, args=(caller,), name="ledger", daemon=True).start()
 
     def _answer(self, caller: Connection) -> None:
-        with contextlib.suppress(EOFError, OSError), caller:
+        """Serve one caller, from its proof that it has the key.  Its silence keeps nobody else waiting."""
+        with contextlib.suppress(EOFError, OSError, AuthenticationError), caller:
+            deliver_challenge(caller, self._key)
+            answer_challenge(caller, self._key)
             while True:
                 number, call, arguments = caller.recv()
-                caller.send(self._do(number, call, arguments))
+                fine, answer = self._do(number, call, arguments)
+                try:
+                    caller.send((fine, answer))
+                except (TypeError, AttributeError, PicklingError):
+                    caller.send((False, RuntimeError(f"an answer that cannot be sent: {answer!r}")))
 
     def _do(self, number: int, call: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
         try:
@@ -107,6 +116,9 @@ class LedgerLine:
         self._ledgers.clear()
         listener, self._listener = self._listener, None
         if listener is not None:
+            # Closing alone does not wake who waits there for a caller.
+            with contextlib.suppress(OSError):
+                Client(self._socket, "AF_UNIX").close()
             listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

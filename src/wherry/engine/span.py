@@ -6,6 +6,7 @@ last phase.  A folder whose source cannot be listed is one failed item and contr
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 
@@ -13,14 +14,14 @@ from wherry.engine import deeds
 from wherry.engine.chapters import CHAPTER_ITEMS, Chapter, Chapters, Desk
 from wherry.engine.deeds import Deed
 from wherry.engine.walk import Pair, SourceUnlisted, Stretch, TargetUnlisted, Walk
-from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model import losses, names
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import RunError, StoreError
 from wherry.model.ledger import Phase, Span, WorkItem, work_key
 from wherry.model.options import CopyMode
 from wherry.model.outcomes import Outcome, Row
 from wherry.model.plan import Decision, Do, FolderState
-from wherry.stores.port import MakesFolders
+from wherry.stores.port import HasAttributes, MakesFolders
 
 _PIECES = 8
 _NOTHING = Entry(b"", Kind.FILE)
@@ -77,16 +78,15 @@ class SpanWork:
             return False
         return True
 
-    def _next(self) -> Stretch | None:
+    def _next(self, most: int | None = None) -> Stretch | None:
         """The next stretch; a folder whose listing breaks off is one failed item more."""
-        most = max(1, self._chapter.room - self._chapter.handed)
-        begun = time.perf_counter()
+        most = most or max(1, self._chapter.room - self._chapter.handed)
         while True:
-            folder = self._walk.folder
+            begun = time.perf_counter()
             try:
                 return self._walk.next(most)
             except (SourceUnlisted, TargetUnlisted) as error:
-                self._unlisted(folder, error)
+                self._unlisted(self._walk.unlisted, error)
             finally:
                 self._desk.effort.listing += time.perf_counter() - begun
 
@@ -125,11 +125,11 @@ class SpanWork:
             rest, parts = given
             self._chapters.commit(None, (rest, *parts))
             return True
-        stretch = self._walk.next(1)
+        stretch = self._next(1)
         while stretch is not None and self._walk.amid:  # A file that shares its name with a folder.
             if not self._alone(stretch):
                 self._take(stretch)
-            stretch = self._walk.next(1)
+            stretch = self._next(1)
         inside: tuple[Span, ...] = ()
         if stretch is not None and stretch.pairs[0][0] is None:
             self._take(stretch)
@@ -230,7 +230,7 @@ class SpanWork:
             elif do in (Do.CHECK, Do.LOOK):
                 chapter.note(deeds.foreseen(self._desk.both, Deed(do, path, source, target)))
             else:
-                chapter.note(deeds.row(path, source))
+                chapter.note(self._foretold(path, source))
         else:
             outcome = {Do.EXCLUDE: Outcome.EXCLUDED, Do.FAIL: Outcome.FAILED}.get(do, Outcome.UNSUPPORTED)
             chapter.note(
@@ -247,19 +247,29 @@ class SpanWork:
             if target is None and not dry and isinstance(self._desk.target, MakesFolders):
                 self._desk.target.make_folder(path)
         except StoreError as error:
-            if not isinstance(error, (SourceUnlisted, TargetUnlisted)):
+            if self._walk.inside(path):
                 self._walk.leave()
             chapter.note(deeds.failed(path, source, error))
             return
         if state is not FolderState.DUE or dry:
-            outcome = Outcome.TRANSFERRED if state is FolderState.DUE else Outcome.NO_TRANSFER_NEEDED
-            chapter.note(
-                deeds.row(path, source, "AZSM2041" if state is not FolderState.DUE else "AZSM0000", outcome)
-            )
+            due = state is FolderState.DUE
+            settled = deeds.row(path, source, "AZSM2041", Outcome.NO_TRANSFER_NEEDED)
+            chapter.note(self._foretold(path, source) if due else settled)
         if state is not FolderState.EQUAL and not dry:
             counted = state is FolderState.DUE
             key = work_key(Phase.FOLDERS, path)
             chapter.put_off(WorkItem(Phase.FOLDERS, key, path, counted, kind="D"))
+
+    def _foretold(self, path: bytes, source: Entry) -> Row:
+        """The row of a dry run for what would be copied, with what the target would not hold of it."""
+        desk = self._desk
+        holds = desk.target.traits.holds
+        attributes: Attributes = ()
+        if not holds.attributes and isinstance(desk.source, HasAttributes) and source.kind is not Kind.LINK:
+            with contextlib.suppress(StoreError):
+                attributes = desk.source.attributes(path)
+        lost = losses.of(source, holds, desk.options.preserve, attributes)
+        return deeds.row(path, source)._replace(detail=losses.detail(lost))
 
     def _go_on(self, path: bytes, source: Entry, target: Entry | None, decision: Decision) -> None:
         """Enter the folder of a finished item again.  What lies in one that cannot be held is told one by one."""
@@ -284,7 +294,7 @@ class SpanWork:
         """Put an item off until what stands in its place is deleted."""
         if self._desk.options.dry_run:
             self._chapter.counters.scanned(source.size)
-            self._chapter.note(deeds.row(path, source))
+            self._chapter.note(self._foretold(path, source))
         else:
             self._chapter.put_off(WorkItem(Phase.LATE, path, path, kind=source.kind.value))
         if target is not None:

@@ -56,6 +56,8 @@ class Team:
         """Do all of them; the results come in their order.  The first error is the error of all."""
         load: _Load[T] = _Load(len(deeds))
         done: Future[list[T]] = load.future
+        if not deeds:
+            done.set_result([])
         begin = 0
         while begin < len(deeds):
             end, heft = begin, 0
@@ -94,12 +96,18 @@ class Team:
     def _put(self, job: Callable[[], None], *, first: bool = False) -> None:
         with self._ready:
             (self._jobs.appendleft if first else self._jobs.append)(job)
-            if self._idle:
-                self._ready.notify()
-            elif len(self._threads) < self._width:
+            if not self._wake() and len(self._threads) < self._width:
                 thread = threading.Thread(target=self._serve, name="team", daemon=True)
                 self._threads.add(thread)
                 thread.start()
+
+    def _wake(self) -> bool:
+        """Wake one that waits; one that was woken before counts no more.  The lock is held."""
+        if not self._idle:
+            return False
+        self._idle -= 1
+        self._ready.notify()
+        return True
 
     def _serve(self) -> None:
         me = threading.current_thread()
@@ -108,10 +116,9 @@ class Team:
                 while not self._jobs and not self._over:
                     self._idle += 1
                     self._ready.wait()
-                    self._idle -= 1
                 if (self._over and not self._jobs) or len(self._threads) > self._width:
                     self._threads.discard(me)
-                    self._ready.notify()
+                    self._wake()
                     return
                 job = self._jobs.popleft()
             job()
@@ -135,6 +142,7 @@ class Team:
         """Let what is under way end, and the threads with it."""
         with self._ready:
             self._over = True
+            self._idle = 0
             self._ready.notify_all()
             threads = list(self._threads)
         for thread in threads:

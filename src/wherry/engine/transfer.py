@@ -19,6 +19,7 @@ from wherry.model.entry import Entry
 from wherry.model.errors import Changed, Corrupt, Denied, SourceDenied, StoreError
 from wherry.model.options import Verify
 from wherry.stores.port import (
+    BeginsParts,
     Content,
     Reader,
     Store,
@@ -74,6 +75,7 @@ def _put(both: Both, path: bytes, content: Content, entry: Entry, expect: Entry 
     elif content.size >= HEAVY and isinstance(target, TakesRanges):
         _in_ranges(both, target, path, content, like, expect)
     else:
+        both.pace(content.size)
         target.put(path, content, like, expect)
 
 
@@ -82,6 +84,9 @@ def _in_parts(
 ) -> None:
     size = part_size(content.size, target.traits)
     ids = part_ids(path, content.entry, size)
+    attributes = content.attributes()
+    if isinstance(target, BeginsParts):
+        target.begin(path, ids, like, attributes)
     staged = target.staged(path)
     missing = [
         (part, index * size)
@@ -92,12 +97,13 @@ def _in_parts(
 
         def stage(piece: tuple[str, int]) -> None:
             part, offset = piece
+            both.pace(min(size, content.size - offset))
             target.stage(path, part, hands.content().read(offset, size))
             both.moved()
 
         both.team.share(missing, stage)
     content.check()
-    target.publish(path, ids, like, expect, content.attributes())
+    target.publish(path, ids, like, expect, attributes)
 
 
 def _in_ranges(
@@ -107,6 +113,7 @@ def _in_ranges(
     try:
 
         def write(piece: tuple[int, int]) -> None:
+            both.pace(piece[1])
             draft.write(*piece)
             both.moved()
 

@@ -222,6 +222,8 @@ class Walk:
         self._twins = "markers" in (source.traits.folders, target.traits.folders)
         cursor = names.parts(span.cursor) if span.cursor is not None else ()
         self._trail = list(cursor[len(names.parts(span.prefix)) :])
+        # The folder whose listing has broken off last.
+        self.unlisted = b""
 
     def begin(self) -> None:
         """List the span's own folder.  Raises `SourceUnlisted` or `TargetUnlisted`."""
@@ -261,11 +263,6 @@ class Walk:
         self._stack.pop()
 
     @property
-    def folder(self) -> bytes:
-        """The folder that the walk is in."""
-        return self._stack[-1].folder if self._stack else self._span.prefix
-
-    @property
     def ancestors(self) -> list[bytes]:
         """The folders that the walk is in."""
         return [level.folder for level in self._stack]
@@ -291,7 +288,7 @@ class Walk:
             try:
                 filled = level.refill()
             except StoreError:
-                self._stack.pop()
+                self.unlisted = self._stack.pop().folder
                 raise
             if not filled:
                 self._stack.pop()
@@ -321,6 +318,12 @@ class Walk:
         Returns what is left of `span` with the parts given away, or None when there is nothing to give.  What
         only the target has stays: a span is a part of the source.
         """
+        try:
+            return self._cut(span, pieces)
+        except StoreError:
+            return None  # What cannot be listed is told when its turn comes.
+
+    def _cut(self, span: Span, pieces: int) -> tuple[Span, list[Span]] | None:
         for depth, level in enumerate(self._stack):
             if level.source is None:
                 return None

@@ -6,7 +6,8 @@ Called by `pool`, through its executor.
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from wherry.engine.chapters import Desk, look
 from wherry.engine.deeds import Both
 from wherry.engine.lease import LeaseClock, LeaseTable
 from wherry.engine.ledger import Ledger
+from wherry.engine.pacer import Limits, Pacer
 from wherry.engine.remote_ledger import Address, reached
 from wherry.engine.slices import SliceWork
 from wherry.engine.span import SpanWork
@@ -23,7 +25,7 @@ from wherry.model.options import Verify
 from wherry.model.plan import Attempt, Judge
 from wherry.model.wire import Grant
 from wherry.stores.port import CopiesDirectly, Lane, Store, StoreSpec
-from wherry.stores.registry import open_store
+from wherry.stores.registry import open_source, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Task:
     table: str
     slot: int
     logged: bool
+    limits: Limits | None = None
 
 
 @lru_cache(maxsize=4)
@@ -51,9 +54,20 @@ def work(task: Task) -> None:
         _perform(task, ledger, clock)
 
 
+@contextmanager
+def _paced(limits: Limits | None, moved: Callable[[], None]) -> Iterator[Pacer | None]:
+    if limits is None:
+        yield None
+        return
+    with closing(Pacer(limits, moved)) as pacer:
+        yield pacer
+
+
 def _lane(source: Store, target: Store, judge: Judge) -> Lane | None:
     """The short way for small files, where there is one and they are neither masked nor read back."""
-    plainly = judge.options.verify in (Verify.SOURCE, Verify.CHECKSUM) and judge.keeps_all
+    options = judge.options
+    plainly = options.verify in (Verify.SOURCE, Verify.CHECKSUM) and judge.keeps_all
+    plainly = plainly and options.bandwidth is None and options.requests_per_second is None
     return target.lane(source) if plainly and isinstance(target, CopiesDirectly) else None
 
 
@@ -64,14 +78,15 @@ def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
 
     # A large file passes the target's fence again and again: that is progress, too.
     with (
-        closing(open_store(task.source, clock.fence)) as near,
+        closing(open_source(task.source, clock.fence)) as near,
         closing(open_store(task.target, moved)) as far,
         closing(Team(near.traits, far.traits)) as team,
+        _paced(task.limits, moved) as pacer,
     ):
         start = ledger.sight(task.grant.token, look(near, far))
         attempt = Attempt(task.grant.revisited, start.since, start.restarted)
         judge = Judge(task.grant.order.options, far.traits.holds, attempt, bare=far.traits.bare)
-        both = Both(near, far, judge, clock.fence, moved, team)
+        both = Both(near, far, judge, clock.fence, moved, team, pacer)
         desk = Desk(task.grant, ledger, both, clock, task.logged, _lane(near, far, judge))
         if isinstance(task.grant.work, Slice):
             SliceWork(desk, task.grant.work).run()

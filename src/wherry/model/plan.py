@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 from wherry.model import names
 from wherry.model.entry import Attributes, Entry, Kind
@@ -168,6 +169,8 @@ class Judge:
         """A link whose copy tells of which version it is needs no look at its text."""
         if self.options.links is Links.FOLLOW:
             return Decision(Do.FAIL, "AZSM2061", "the link leads to nothing below the source")
+        if self._bare and target is not None:
+            return Decision(Do.LOOK)
         if (
             target is not None
             and target.kind is Kind.LINK
@@ -216,7 +219,12 @@ class Judge:
         """Whether an earlier attempt may have worked here."""
         return self._attempt.revisited
 
-    @property
+    @cached_property
+    def told(self) -> Judge:
+        """The same for entries that are wholly known."""
+        return Judge(self.options, self._whole, self._attempt) if self._bare else self
+
+    @cached_property
     def afresh(self) -> Judge:
         """The same without knowledge of earlier attempts."""
         return Judge(self.options, self._whole, Attempt(), bare=self._bare)

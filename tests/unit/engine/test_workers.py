@@ -226,26 +226,22 @@ def test_a_call_that_cannot_be_sent_or_read_is_an_error_of_its_own():
         assert one.submit(os.getpid).result(20) == pid
 
 
-def _hangs(order: RunOrder, ledger: LocalLedger) -> Grant:
-    """A grant whose worker hangs as soon as it has it."""
-    grant = ledger.lease(order)
-    assert grant is not None
-    return cast("Grant", _Call(time.sleep, 600))
-
-
 @pytest.mark.parametrize("end", ["its time runs out", "it is revoked"])
 def test_a_worker_that_hangs_is_killed_and_the_next_one_goes_on(workers, order, tmp_path, monkeypatch, end):
     monkeypatch.setattr(pool, "SETTLE_SECONDS", 1.5)
     (tmp_path / "source" / "a").write_bytes(b"1")
+    hanging = cast("StoreSpec", _Call(time.sleep, 600))
     with closing(LocalLedger()) as ledger:
         ledger.open(order)
+        grant = ledger.lease(order)
+        assert grant is not None
         clock = workers.lease()
         clock.extend(boot_time(), 0.5 if end == "its time runs out" else 600.0)
         died: Future[object] = Future()
 
         def perform() -> None:
             try:
-                workers.perform(_hangs(order, ledger), ledger, *specs_of(order), clock)
+                workers.perform(grant, ledger, hanging, specs_of(order)[1], clock)
             except BaseException as error:  # noqa: BLE001 - handed to the test
                 died.set_result(error)
 
@@ -406,8 +402,11 @@ def test_a_file_that_kills_processes_fails_alone(tmp_path, order):
     (tmp_path / "source" / "d4" / "poison").write_bytes(b"1")
     os.truncate(tmp_path / "source" / "d4" / "poison", (1 << 20) + 5)
     (tmp_path / "source" / "d4" / "sound").write_bytes(b"1")
-    deadly = Pool(1, Processes(1, partial(_begin_poisoned, _nothing, b"d4/poison")))
-    with closing(deadly), closing(LocalLedger()) as ledger:
+    with (
+        Processes(1, partial(_begin_poisoned, _nothing, b"d4/poison")) as dying,
+        closing(Pool(1, dying)) as deadly,
+        closing(LocalLedger()) as ledger,
+    ):
         ledger.open(order)
         rows = work_off(order, ledger, deadly, lost=lambda _: True, leases=60)
         counters = ledger.counters()
