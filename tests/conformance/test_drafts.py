@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests.conformance.conftest import Case
 from wherry.model.entry import Entry, Kind
-from wherry.model.errors import Changed, Conflict, LeaseLost, StoreError
+from wherry.model.errors import Changed, Conflict, LeaseLost, StoreError, Unavailable
 from wherry.stores import posix_draft
 from wherry.stores.port import Content, Draft, HasAttributes, Store, StoreSpec, TakesRanges
 from wherry.stores.posix import PosixStore
@@ -178,6 +179,33 @@ def test_a_later_attempt_goes_on_where_an_earlier_one_ended(
     assert case.data(b"large") == DATA
     assert isinstance(case.store, HasAttributes)
     assert case.store.attributes(b"large") == ()
+
+
+def test_what_an_earlier_attempt_could_not_write_after_all_is_written_anew(
+    case: Case, drafts: TakesRanges, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not case.store.traits.holds.attributes:
+        pytest.skip("it has no place for the progress")
+    first = drafts.draft(b"large", content, content.entry, None)
+    first.write(*first.ranges()[0])
+    first.discard()
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wherry.stores.posix_draft.os.fsync", fail)
+        second = drafts.draft(b"large", content, content.entry, None)
+        assert len(second.ranges()) == 4
+        with pytest.raises(Unavailable):
+            complete(second)
+        second.discard()
+    assert case.tree() == {}
+
+    third = drafts.draft(b"large", content, content.entry, None)
+    assert len(third.ranges()) == 5
+    complete(third)
+    assert case.data(b"large") == DATA
 
 
 def test_a_range_that_was_broken_off_is_written_again(

@@ -61,6 +61,7 @@ class PosixDraft:
         self._open = True
         self._useless = False
         self._noted = False
+        self._resumed = False
         self._name, self._made = _begin(place.folder, self._version[:16])
         try:
             self._done = self._progress()
@@ -119,6 +120,8 @@ class PosixDraft:
         self._content.check()
         place.fence()
         settle_size(self._made, self._content)
+        if self._resumed:
+            self._settle()
         place.expected()
         # This takes the note of progress away, too.
         dress(self._made, self._like, place.owner, attributes=attributes)
@@ -129,6 +132,14 @@ class PosixDraft:
             os.rename(self._name, name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         else:
             rename_new(place.folder, self._name, name)
+
+    def _settle(self) -> None:
+        """Have the system tell what it could not write of that which an earlier attempt believed written."""
+        try:
+            os.fsync(self._made)
+        except OSError:
+            self._useless = True
+            raise
 
     def discard(self) -> None:
         if not self._open:
@@ -158,7 +169,7 @@ class PosixDraft:
         with suppress(OSError):
             note = os.getxattr(self._made, _PROGRESS)
             if _boot() and note.startswith(head) and len(note) == len(head) + len(none):
-                self._noted = True
+                self._noted = self._resumed = True
                 return bytearray(note[len(head) :])
         if os.fstat(self._made).st_size:
             self._place.fence()

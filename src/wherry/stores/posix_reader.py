@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from threading import get_ident
@@ -101,8 +102,11 @@ class PosixReader:
         if not self._attributes:
             return ()
         try:
-            return attributes_of(self._descriptor)
+            # Most files have none, which is told here without a further call.
+            return attributes_of(self._descriptor) if os.listxattr(self._descriptor) else ()
         except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return ()
             raise SourceFailed(str(store_error(error, self._name))) from error
 
     def close(self) -> None:
