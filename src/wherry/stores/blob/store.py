@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 from wherry.model import names
 from wherry.model.entry import Attributes, Entry, Kind
-from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unavailable, Unsupported
+from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.blob import hierarchy
 from wherry.stores.blob.hierarchy import Hierarchy
@@ -71,7 +71,7 @@ class BlobStore:
             # The credential may not ask the account: the file system may tell, and if nobody does it is flat.
             try:
                 known = Hierarchy(wire, self._spec.secret, self._fence, Patience(1)).is_hierarchical()
-            except (StoreError, Unavailable):
+            except StoreError:
                 known = False
         if known:
             return tree
@@ -81,7 +81,7 @@ class BlobStore:
     @cached_property
     def _sets_access(self) -> bool:
         """Whether permissions are given to the service, too: in a hierarchy, and if the credential says it may."""
-        return self._tree is not None and "p" in "".join(parse_qs(self._spec.secret).get("sp", []))
+        return self._tree is not None and "p" in "".join(parse_qs(self._spec.secret.lstrip("?")).get("sp", []))
 
     @cached_property
     def traits(self) -> Traits:
@@ -131,6 +131,8 @@ class BlobStore:
                         marked.add(entry.name)
                     yield entry
             for whole in page.prefixes:
+                if whole == prefix:
+                    continue
                 name = below(prefix, whole[:-1])
                 if name in marked:
                     marked.remove(name)
