@@ -1,6 +1,7 @@
 """What the engine tells of a copy while it goes on, made into moments for the screen, with what holds it up.
 
-Called by `copy_run` for each report of progress.
+Called by `copy_run` for each report of progress.  An item of an object store takes a request at least, so a rate of
+items near the limit of requests is that limit at work.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 WINDOW = 10.0
 _LEAST = 1.0
-_BUSY = 0.5
+_NEAR = 0.85
 _NAMES = ("source (listing)", "source (reading)", "target", "CPU")
 _LIMIT = "limit that was set"
 
@@ -27,12 +28,17 @@ class Observed:
     """The moments of one copy.  `expected` is how many items there will be, 0 while nobody knows."""
 
     def __init__(
-        self, *, expected: int = 0, limited: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        expected: int = 0,
+        bandwidth: int | None = None,
+        requests: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._expected = expected
-        self._limited = limited
+        self._limits = (requests, bandwidth)
         self._clock = clock
-        self._seen: deque[tuple[float, float, tuple[float, ...]]] = deque()
+        self._seen: deque[tuple[float, tuple[int, int], tuple[float, ...]]] = deque()
 
     def moment(self, now: Live) -> Moment:
         """How it stands, from what the engine tells."""
@@ -48,17 +54,18 @@ class Observed:
     def _held_up(self, now: Live) -> str:
         """What most of the time of the last seconds went into."""
         at, spent = self._clock(), (now.listing, now.reading, now.writing, now.computing)
-        self._seen.append((at, max(now.threads, 1) * 1.0, spent))
+        self._seen.append((at, (now.items, now.bytes), spent))
         while at - self._seen[0][0] > WINDOW and len(self._seen) > 2:
             self._seen.popleft()
-        then, _, before = self._seen[0]
+        then, early_done, before = self._seen[0]
         if at - then < _LEAST:
             return ""
         passed = [late - early for late, early in zip(spent, before, strict=True)]
-        threads = sum(one[1] for one in self._seen) / len(self._seen)
-        total = sum(passed)
-        if self._limited and total < _BUSY * threads * (at - then):
+        done = ((now.items - early_done[0]) / (at - then), (now.bytes - early_done[1]) / (at - then))
+        # Who waits for a limit seems to be busy with the target.
+        if any(limit and rate >= _NEAR * limit for rate, limit in zip(done, self._limits, strict=True)):
             return _LIMIT
+        total = sum(passed)
         if total <= 0:
             return ""
         most = max(range(len(passed)), key=passed.__getitem__)

@@ -82,7 +82,10 @@ def perform(asked: Asked) -> Ended:
             target = replace(target, location=empty)
         listed = stack.enter_context(copy_manifest.opened(asked.manifest, asked.state))
         job = Job(asked, replace(source, manifest=listed.file), target, options, listed.count)
-        return _reported(job, stack, Observed(expected=listed.expected, limited=_limited(options)))
+        observed = Observed(
+            expected=listed.expected, bandwidth=options.bandwidth, requests=options.requests_per_second
+        )
+        return _reported(job, stack, observed)
 
 
 def answer_of(report: Report) -> dict[str, Any]:
@@ -117,10 +120,6 @@ def _started(options: JobOptions, asked: Asked) -> JobOptions:
             "when the copy goes on."
         )
     return now
-
-
-def _limited(options: JobOptions) -> bool:
-    return options.bandwidth is not None or options.requests_per_second is not None
 
 
 def _reported(job: Job, stack: ExitStack, observed: Observed) -> Ended:

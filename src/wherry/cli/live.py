@@ -173,13 +173,13 @@ class Screen:
 
         done = min(moment.settled[0], moment.expected)
         bar = ProgressBar(total=moment.expected or None, completed=done, pulse=not moment.expected, width=50)
-        head = Text.assemble((one_line(self._title), "bold"), "  ", one_line(moment.status))
-        passed = self._clock() - self._pace.begun
+        passed = duration(self._clock() - self._pace.begun)
+        head = Text.assemble((one_line(self._title), "bold"), f"  {one_line(moment.status)}  {passed}")
         beside = Table.grid(padding=(0, 2))
-        told = [f"{done / moment.expected:.0%}"] if moment.expected else []
-        beside.add_row(bar, Text(", ".join([*told, duration(passed), *self._speed(moment)])))
+        beside.add_row(bar, Text(f"{done / moment.expected:.0%}" if moment.expected else ""))
+        speed = Text(", ".join(self._speed(moment)))
         note = [Text(one_line(moment.note), style="yellow")] if moment.note else []
-        return Group(head, beside, _counts(moment), *note)
+        return Group(head, beside, speed, _counts(moment), *note)
 
 
 def size(count: float) -> str:

@@ -22,19 +22,18 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("spent", "limited", "told"),
+    ("spent", "told"),
     [
-        ({"listing": 6.0, "writing": 2.0}, False, "source (listing), 75%"),
-        ({"reading": 6.0, "writing": 2.0}, False, "source (reading), 75%"),
-        ({"writing": 27.0, "computing": 3.0}, True, "target, 90%"),
-        ({"computing": 3.0}, False, "CPU, 100%"),
-        ({"writing": 3.0}, True, "limit that was set"),
-        ({}, False, ""),
+        ({"listing": 6.0, "writing": 2.0}, "source (listing), 75%"),
+        ({"reading": 6.0, "writing": 2.0}, "source (reading), 75%"),
+        ({"writing": 9.0, "computing": 1.0}, "target, 90%"),
+        ({"computing": 3.0}, "CPU, 100%"),
+        ({}, ""),
     ],
 )
-def test_what_holds_it_up_is_named(spent: dict[str, float], limited: bool, told: str) -> None:
+def test_what_holds_it_up_is_named(spent: dict[str, float], told: str) -> None:
     clock = Clock()
-    observed = Observed(limited=limited, clock=clock)
+    observed = Observed(clock=clock)
     # What was long ago does not count.
     assert observed.moment(replace(EMPTY, listing=50.0)).limit == ""
     clock.now = 0.5
@@ -46,6 +45,24 @@ def test_what_holds_it_up_is_named(spent: dict[str, float], limited: bool, told:
         moment = observed.moment(replace(now, listing=now.listing + 100.0))
 
     assert moment.limit == told
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"bandwidth": 1100}, "limit that was set"),
+        ({"requests": 11}, "limit that was set"),
+        ({"bandwidth": 2000, "requests": 20}, "target, 100%"),
+        ({}, "target, 100%"),
+    ],
+)
+def test_a_limit_that_is_reached_is_named(limits: dict[str, int], told: str) -> None:
+    clock = Clock()
+    observed = Observed(**limits, clock=clock)
+    observed.moment(EMPTY)
+    clock.now = 5.0
+
+    assert observed.moment(replace(EMPTY, items=50, bytes=5000, writing=9.0)).limit == told
 
 
 def test_done_is_what_the_workers_say_and_the_end_is_known_when_all_is_seen() -> None:
