@@ -23,13 +23,14 @@ from wherry.cli.exits import Exit
 from wherry.cli.live import Screen, size
 from wherry.cli.output import Ended, answer, check, tell
 from wherry.model.errors import CODES, NotFound, RunError, UsageError
-from wherry.model.options import CopyMode, JobOptions, Links
+from wherry.model.options import CopyMode, JobOptions
 from wherry.model.run import End, RunStatus
 
 if TYPE_CHECKING:
     from wherry.engine.copy import Live, Report
     from wherry.stores.port import StoreSpec
 
+# The words of `model.losses`, for people.
 LOSSES = {
     "mode": "their permissions",
     "owner": "their owner and group",
@@ -71,7 +72,6 @@ def perform(asked: Asked) -> Ended:
 
     options = _started(JobOptions.from_json(asked.options), asked)
     source, target = copy_places.place(asked.source), copy_places.place(asked.target)
-    source = replace(source, follow=options.links is Links.FOLLOW and source.kind == "posix")
     target = replace(target, create=target.kind == "posix" and not options.dry_run)
     copy_places.check_apart(source, target)
     _probe(source)
@@ -98,7 +98,7 @@ def answer_of(report: Report) -> dict[str, Any]:
         "warning": end.warning,
         "items": dict(report.counters.items),
         "bytes": dict(report.counters.bytes),
-        "losses": dict(getattr(report, "losses", {})),
+        "losses": dict(report.losses),
         "seconds": round(report.seconds, 3),
         "resumed": report.resumed,
     }

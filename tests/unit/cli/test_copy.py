@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Answer
 from wherry import __version__
+from wherry.cli.copy_run import LOSSES
 from wherry.cli.exits import Exit
-from wherry.model.outcomes import Counters
+from wherry.model import losses
+from wherry.model.entry import Entry, Kind
+from wherry.model.names import NameRules
+from wherry.model.options import Preserve
+from wherry.model.outcomes import Counters, Outcome, Row
+from wherry.model.plan import Holds
 from wherry.model.run import End, RunStatus
 
 Program = Callable[..., Answer]
@@ -254,12 +259,8 @@ def test_a_dry_run_says_what_would_be_done_and_what_is_lost(
 ) -> None:
     from wherry.engine import copy as engine
 
-    @dataclass(frozen=True)
-    class Report(engine.Report):
-        losses: Mapping[str, int] = field(default_factory=dict)
-
     counters = Counters({"Scanned": 5, "Transferred": 4, "Excluded": 1}, {"Transferred": 2048})
-    report = Report(counters, End(RunStatus.SUCCEEDED), 1.0, losses={"owner": 4, "xattrs": 1})
+    report = engine.Report(counters, End(RunStatus.SUCCEEDED), 1.0, losses={"owner": 4, "xattrs": 1})
     monkeypatch.setattr(engine, "copy", lambda *_, **__: report)
 
     answer = wherry("copy", str(source), str(tmp_path / "target"), "--dry-run", "--exclude", "*.tmp")
@@ -321,3 +322,19 @@ def test_failed_items_end_with_10_and_all_is_told(
     assert answer.code == Exit.ITEMS_FAILED
     assert answer.data["items"]["Failed"] == 1
     assert answer.err.splitlines()[0] == "AZSM1046: 1 item failed, the rest is copied."
+
+
+def test_each_loss_has_its_words() -> None:
+    entry = Entry(b"x", Kind.FILE, 1, modified=5, mode=0o644, uid=1, gid=1, links=2)
+    poor = Holds(NameRules(), precision=10, mode=False, owner=False, hard_links=False)
+    attributes = ((b"system.posix_acl_access", b""), (b"user.x", b""))
+    words = set(losses.of(entry, poor, tuple(Preserve), attributes))
+    for code, kind in (
+        ("AZSM2022", Kind.FILE),
+        ("AZSM2026", Kind.FILE),
+        ("AZSM2021", Kind.LINK),
+        ("AZSM2021", Kind.SPECIAL),
+    ):
+        words |= set(losses.told(Row(0.0, kind, Outcome.UNSUPPORTED, code, 0, b"x")))
+
+    assert words == set(LOSSES)
