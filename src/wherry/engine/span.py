@@ -23,7 +23,7 @@ from wherry.model.outcomes import Outcome, Row
 from wherry.model.plan import Decision, Do, FolderState
 from wherry.stores.port import HasAttributes, MakesFolders
 
-_PIECES = 8
+_PIECES = 2
 _NOTHING = Entry(b"", Kind.FILE)
 _HANDED_OUT = frozenset({Do.TRANSFER, Do.DESCRIBE, Do.CHECK, Do.LOOK, Do.MAKE_LINK, Do.DEFER_LINK})
 # The first chapters of a lease are small, so that its first commit comes soon also on a slow target.

@@ -68,10 +68,12 @@ class Service:
     def _read(self, method: str, name: bytes | None, query: str = "", headers: str = "") -> Answer:
         head = self._head(method, name, query, headers)
         bodiless = method == "HEAD"
+        self._wire.pace.wait()
         answer: Answer = self._patience.persist(lambda: told(self._wire.exchange(head, bodiless=bodiless)))
         return answer
 
     def _change(self, head: bytes, name: bytes, body: bytes | memoryview, settle: Settle[_T] | None) -> None:
+        self._wire.pace.wait()
         self._fence()
         first: Answer | Exception
         try:
@@ -83,6 +85,7 @@ class Service:
             first = error
 
         def send() -> Answer:
+            self._wire.pace.wait()
             self._fence()
             return told(self._wire.exchange(head, body))
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from wherry.model.errors import Denied, UsageError
 from wherry.stores.http.connection import Answer, Connection, HungUp, Lost, SecureConnection, Unreached
+from wherry.stores.http.pace import BUSY, Pace, retry_after
 
 __all__ = ["Address", "Answer", "HungUp", "Lost", "Unreached", "Wire"]
 
@@ -70,6 +71,7 @@ class Wire:
 
     def __init__(self, address: Address, ca_file: str = "", answer_seconds: float = ANSWER_SECONDS) -> None:
         self.address = address
+        self.pace = Pace()
         self._answer_seconds = answer_seconds
         self._context: ssl.SSLContext | None = None
         # What spares the next connection most of its handshake.
@@ -107,6 +109,10 @@ class Wire:
             if isinstance(error, (OSError, ValueError, Lost)):
                 raise _meaning(connection, error) from error
             raise
+        if answer.status in BUSY:
+            self.pace.refused(retry_after(answer))
+        else:
+            self.pace.served()
         if not connection.keep:
             self._drop(connection)
         elif self._context and connection.answers == 1:

@@ -79,6 +79,7 @@ class Service:
             method, self.path(key), _joined(query), {**self._host, **(headers or {})}, NOTHING
         )
         bodiless = method == "HEAD"
+        self._wire.pace.wait()
         answer: Answer = self._patience.persist(
             lambda: _refused(self._wire.exchange(head, bodiless=bodiless))
         )
@@ -95,6 +96,7 @@ class Service:
         )
 
         def send() -> Answer:
+            self._wire.pace.wait()
             self._fence()
             answer = self._wire.exchange(head, body)
             return _answered(answer) if answer.body else answer

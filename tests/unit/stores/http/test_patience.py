@@ -32,13 +32,24 @@ def answer(status: int, code: str = "", **headers: str) -> Answer:
 
 def test_waits_grow_up_to_a_bound() -> None:
     waits: list[float] = []
-    calls, send = answers(answer(503))
+    calls, send = answers(answer(500))
 
     with pytest.raises(Unavailable):
         patience(waits, attempts=6).persist(send)  # type: ignore[arg-type]
 
     assert waits == [1, 2, 4, 4, 4]
     assert len(calls) == 6
+
+
+def test_who_is_only_busy_is_waited_for_longer() -> None:
+    calls, send = answers(*[answer(503)] * 30, answer(201))
+    assert patience([]).persist(send).status == 201  # type: ignore[arg-type]
+    assert len(calls) == 31
+
+    calls, send = answers(answer(429))
+    with pytest.raises(Unavailable):
+        Patience(busy_attempts=40, sleep=lambda _: None).persist(send)  # type: ignore[arg-type]
+    assert len(calls) == 40
 
 
 def test_a_named_time_is_obeyed_within_reason() -> None:
@@ -58,7 +69,7 @@ def test_time_is_bounded_too() -> None:
     calls, send = answers(answer(503, retry_after="50"))
 
     with pytest.raises(Unavailable):
-        Patience(attempts=100, seconds=10, sleep=lambda _: None).persist(send)  # type: ignore[arg-type]
+        Patience(attempts=100, seconds=10, busy_seconds=40, sleep=lambda _: None).persist(send)  # type: ignore[arg-type]
 
     assert len(calls) == 1
 
@@ -127,10 +138,10 @@ def test_what_was_lost_on_a_closed_connection_is_looked_for_all_the_same() -> No
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("first", [Lost("x"), answer(503)])
+@pytest.mark.parametrize("first", [Lost("x"), answer(500)])
 def test_an_attempt_that_was_made_already_counts(first: Answer | Exception) -> None:
     waits: list[float] = []
-    calls, send = answers(answer(503))
+    calls, send = answers(answer(500))
 
     with pytest.raises(Unavailable):
         patience(waits, attempts=3).persist(after(first, send))  # type: ignore[arg-type]
