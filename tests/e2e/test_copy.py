@@ -29,7 +29,7 @@ def test_it_ends_within_a_moment_and_goes_on_later(number: signal.Signals, tmp_p
             (source / str(folder) / str(file)).touch()
     command = [
         sys.executable, "-m", "wherry.cli.main", "copy", str(source), str(target),
-        "--state", str(tmp_path / "state.db"), "--workers", "1",
+        "--state", str(tmp_path / "state.db"), "--workers", "1", "--report", str(tmp_path / "report.json"),
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (target / "0").exists():
@@ -42,10 +42,13 @@ def test_it_ends_within_a_moment_and_goes_on_later(number: signal.Signals, tmp_p
     assert process.returncode == Exit.INTERRUPTED
     assert "--state goes on from here" in err
     assert len(os.listdir(target)) < 40
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["status"], report["exitCode"]) == ("Canceled", Exit.INTERRUPTED)
     again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
     told = json.loads(again.stdout)
     assert told["resumed"] is True
     assert told["items"] == {"Scanned": 20_040, "Transferred": 20_040}
+    assert json.loads((tmp_path / "report.json").read_text())["items"] == told["items"]
 
 
 def test_into_a_container_and_out_of_it(tmp_path: Path, azurite: Azurite) -> None:
