@@ -106,6 +106,16 @@ def test_a_run_keeps_what_it_was_started_with(stage: Stage) -> None:
     assert stage.run(run).status is RunStatus.QUEUED
 
 
+def test_ages_are_counted_from_the_start_of_each_run(stage: Stage) -> None:
+    stage.agent("a")
+    job = stage.job(agentName="a", wherry={"newerThan": "7d", "bandwidth": "8Mbps"})
+
+    options = stage.run(stage.start(job)).options
+
+    assert options.newer_than == int(stage.now * 10**9) - 7 * 86400 * 10**9
+    assert options.bandwidth == 1_000_000
+
+
 def test_stop_in_every_state(stage: Stage) -> None:
     stage.agent("a")
     job = stage.job(agentName="a")
