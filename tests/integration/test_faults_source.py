@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -232,6 +233,85 @@ def _judge(scene: Scene, changing: Changing, report: Report) -> None:
         assert held is not None
         assert held[2] in changing.versions, "a mixture"
         assert held[1] == row.size
+
+
+@contextmanager
+def _seen_by_the_system(patch: pytest.MonkeyPatch, folder: Path, changing: Changing) -> Iterator[None]:
+    """Every system call for the file is a moment: what the engine does without asking a store for a reader, too."""
+    mine: set[int] = set()
+
+    def opened(path: Any, *more: Any, dir_fd: int | None = None, **named: Any) -> int:
+        inside = dir_fd is not None and os.readlink(f"/proc/self/fd/{dir_fd}") == str(folder)
+        if inside and os.fsencode(path) == b"file":
+            changing.call()
+        made = real["open"](path, *more, dir_fd=dir_fd, **named)
+        (mine.add if inside and os.fsencode(path) == b"file" else mine.discard)(made)
+        return int(made)
+
+    def watched(name: str) -> Callable[..., Any]:
+        def call(descriptor: Any, *more: Any, **named: Any) -> Any:
+            if descriptor in mine:
+                changing.call()
+            return real[name](descriptor, *more, **named)
+
+        return call
+
+    real = {
+        name: getattr(os, name)
+        for name in ("open", "pread", "preadv", "fstat", "copy_file_range", "listxattr")
+    }
+    with patch.context() as inner:
+        for name in real:
+            inner.setattr(os, name, opened if name == "open" else watched(name))
+        yield
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "size", [3000, 0, 3 * MIB + 5, 65 * MIB], ids=["small", "nothing", "pieces", "ranges"]
+)
+def test_a_file_that_changes_between_two_system_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, way: str
+) -> None:
+    for moment in (1, 2, 3, 4, 5) if size < MIB else (2, 4):
+        source, target = tmp_path / f"source-{moment}", tmp_path / f"target-{moment}"
+        source.mkdir()
+        target.mkdir()
+        (source / "other").write_bytes(b"other")
+        place = StoreSpec("posix", str(target))
+        scene = Scene(source, monkeypatch, place, lambda target=target: oracle.folder(target))  # type: ignore[misc]
+        changing = Changing(scene.file(size), way, moment)
+        with _seen_by_the_system(monkeypatch, source, changing):
+            report = scene.copy()
+        if not changing.changed:
+            assert moment > 2, "it was hardly read"
+            break
+        _judge(scene, changing, report)
+        assert scene.copy(compare=Compare.CHECKSUM).end.status is RunStatus.SUCCEEDED, scene.rows
+        if changing.path.exists():
+            assert scene.held() == oracle.folder(source)
+
+
+@pytest.mark.parametrize("extra", [-1, 1, 1 << 40])
+@pytest.mark.parametrize("size", [3000, 3 * MIB + 5, 65 * MIB], ids=["small", "pieces", "ranges"])
+def test_a_file_of_another_length_than_was_told_never_gets_into_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, extra: int
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    scene = Scene(source, monkeypatch, StoreSpec("posix", str(target)), lambda: oracle.folder(target))
+    scene.file(size)
+    lie = Fault("open", "file", extra=extra, times=1 << 30)
+    rows = LoggedRows()
+    between(
+        monkeypatch, lambda spec, store: FaultStore(store, lie) if spec.location == str(source) else store
+    )
+
+    copy(StoreSpec("posix", str(source)), scene.target, JobOptions(), workers=0, log=rows.take)
+
+    assert [(row.path, row.outcome, row.code) for row in rows] == [(b"file", Outcome.FAILED, "AZSM2071")]
+    assert scene.held() == {}
 
 
 @pytest.mark.parametrize("way", ["grows", "is rewritten, size and time as before", "is replaced by another"])

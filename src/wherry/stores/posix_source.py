@@ -183,7 +183,11 @@ class PosixSource:
                 opened = os.open(name, READ, dir_fd=at)  # Only the owner may ask for no access time.
         except OSError:
             name, opened = self._open_again(path)
-        found = os.fstat(opened)
+        try:
+            found = os.fstat(opened)
+        except OSError as error:
+            os.close(opened)
+            raise store_error(error, path) from error
         if found.st_mode & 0o170000 != 0o100000:
             os.close(opened)
             raise Unsupported(f"{names.escape(path)}: it is not a plain file")

@@ -21,11 +21,11 @@ from wherry.stores.port import Content, Draft, Reader, Root, Store
 
 _CAPABILITIES = (
     "names", "look", "attributes", "describe", "make_folder", "read_link", "make_symlink", "make_link",
-    "staged", "stage", "publish", "sync",
+    "begin", "staged", "stage", "publish", "sync",
 )  # fmt: skip
 WRITES = frozenset({
-    "put", "remove", "describe", "make_folder", "make_symlink", "make_link", "stage", "publish", "draft", "write",
-    "finish",
+    "put", "remove", "describe", "make_folder", "make_symlink", "make_link", "begin", "stage", "publish", "draft",
+    "write", "finish",
 })  # fmt: skip
 """The methods that change a store."""
 
