@@ -25,12 +25,14 @@ _LIMIT = "limit that was set"
 
 
 class Observed:
-    """The moments of one copy.  `expected` is how many items there will be, 0 while nobody knows."""
+    """The moments of one copy.
+
+    `expected` is how many items and bytes there will be, 0 where nobody knows; the limits are those that were set.
+    """
 
     def __init__(
         self,
-        *,
-        expected: int = 0,
+        expected: tuple[int, int] = (0, 0),
         bandwidth: int | None = None,
         requests: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -44,12 +46,13 @@ class Observed:
         """How it stands, from what the engine tells."""
         items, size = dict(now.counters.items), dict(now.counters.bytes)
         found = max(items.get("Scanned", 0), now.items)
-        # While the source is listed, nobody knows how much will come, unless a manifest tells it.
-        expected = found if not now.scanning else max(self._expected, found) if self._expected else 0
+        whole = (found, size.get("Scanned", 0))
+        if now.scanning:
+            # Nobody knows how much will come, unless a manifest or an earlier report tells it.
+            whole = (max(self._expected[0], found) if self._expected[0] else 0, self._expected[1])
         return Moment(
-            RunStatus.RUNNING, items, size, expected, "", 0 if now.scanning else size.get("Scanned", 0),
-            (now.items, now.bytes), self._held_up(now),
-        )  # fmt: skip
+            RunStatus.RUNNING, items, size, whole[0], "", whole[1], (now.items, now.bytes), self._held_up(now)
+        )
 
     def _held_up(self, now: Live) -> str:
         """What most of the time of the last seconds went into."""

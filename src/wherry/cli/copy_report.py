@@ -21,6 +21,7 @@ from wherry.cli.text import json_safe
 from wherry.model.errors import CODES
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import iso_time
+from wherry.model.run import RunStatus
 from wherry.stores.port import StoreSpec
 
 Json = dict[str, Any]
@@ -38,6 +39,17 @@ def opened(file: Path) -> Iterator[TextIO]:
                 os.replace(beside, file)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def earlier(file: Path, asked: Json) -> tuple[int, int]:
+    """Items and bytes that the source had when the same was asked for before, as the report of that time tells."""
+    try:
+        report = json.loads(file.read_text())
+        if report["asked"] == asked and report["status"] == RunStatus.SUCCEEDED:
+            return int(report["items"]["Scanned"]), int(report["bytes"]["Scanned"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # None there, or another program's: then nobody knows.
+    return 0, 0
 
 
 def asked_for(

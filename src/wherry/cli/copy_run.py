@@ -82,10 +82,7 @@ def perform(asked: Asked) -> Ended:
             target = replace(target, location=empty)
         listed = stack.enter_context(copy_manifest.opened(asked.manifest, asked.state))
         job = Job(asked, replace(source, manifest=listed.file), target, options, listed.count)
-        observed = Observed(
-            expected=listed.expected, bandwidth=options.bandwidth, requests=options.requests_per_second
-        )
-        return _reported(job, stack, observed)
+        return _reported(job, stack, listed.expected)
 
 
 def answer_of(report: Report) -> dict[str, Any]:
@@ -122,25 +119,27 @@ def _started(options: JobOptions, asked: Asked) -> JobOptions:
     return now
 
 
-def _reported(job: Job, stack: ExitStack, observed: Observed) -> Ended:
+def _reported(job: Job, stack: ExitStack, listed: int) -> Ended:
     """Run the copy with its log and its report."""
     from wherry.cli import copy_log, copy_report
 
-    asked, log, codes = job.asked, CopyLog(), Codes()
-    out = stack.enter_context(copy_report.opened(asked.report)) if asked.report else None
-    if out is not None:
+    asked, log, codes, expected = job.asked, CopyLog(), Codes(), (listed, 0)
+    what = copy_report.asked_for(asked, job.source, job.target, job.options, job.paths)
+    out = None
+    if asked.report is not None:
+        expected = expected if listed else copy_report.earlier(asked.report, what)
+        out = stack.enter_context(copy_report.opened(asked.report))
         log.to(codes)
     begun = time.time()
     with ExitStack() as logs:
         if asked.log is not None:
             log.to(logs.enter_context(copy_log.opened(asked.log)))
-        report = _run(job, log, observed)
+        report = _run(job, log, Observed(expected, job.options.bandwidth, job.options.requests_per_second))
     told = answer_of(report)
     if job.options.dry_run:
         told["dryRun"] = True
     code = _code(report.end)
     if out is not None:
-        what = copy_report.asked_for(asked, job.source, job.target, job.options, job.paths)
         told_all = told | {"exitCode": int(code)}
         copy_report.write(out, copy_report.document(what, told_all, codes.counts, begun, time.time()))
     _comment(job, told, report.end)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.cli.conftest import Answer
 from wherry import __version__
+from wherry.cli.copy_live import Observed
 from wherry.cli.copy_run import LOSSES
 from wherry.cli.exits import Exit
 from wherry.model import losses
@@ -241,6 +242,28 @@ def test_a_report_tells_what_was_asked_and_what_came_of_it(
     assert all(one["message"] and one["remedy"] for one in report["codes"])
     assert report["rates"]["itemsPerSecond"] > 0
     assert [one.name for one in tmp_path.glob(".report*")] == []
+
+
+def test_an_earlier_report_tells_how_much_will_come(
+    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "report.json"
+    command = ("copy", str(source), str(tmp_path / "target"), "--workers", "0", "--report", str(file))
+    expected: list[tuple[int, int]] = []
+
+    class Noted(Observed):
+        def __init__(self, foretold: tuple[int, int], bandwidth: int | None, requests: int | None) -> None:
+            expected.append(foretold)
+            super().__init__(foretold, bandwidth, requests)
+
+    monkeypatch.setattr("wherry.cli.copy_run.Observed", Noted)
+    for word in ("", "no report", "[1]"):
+        file.write_text(word)
+        wherry(*command)
+    wherry(*command)
+    wherry(*command, "--exclude", "*.tmp")
+
+    assert expected == [(0, 0)] * 3 + [(5, 5004)] + [(0, 0)]
 
 
 def test_nothing_is_copied_when_report_or_log_cannot_be_written(

@@ -50,15 +50,15 @@ def test_what_holds_it_up_is_named(spent: dict[str, float], told: str) -> None:
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
-        ({"bandwidth": 1100}, "limit that was set"),
-        ({"requests": 11}, "limit that was set"),
-        ({"bandwidth": 2000, "requests": 20}, "target, 100%"),
-        ({}, "target, 100%"),
+        ((1100, None), "limit that was set"),
+        ((None, 11), "limit that was set"),
+        ((2000, 20), "target, 100%"),
+        ((None, None), "target, 100%"),
     ],
 )
-def test_a_limit_that_is_reached_is_named(limits: dict[str, int], told: str) -> None:
+def test_a_limit_that_is_reached_is_named(limits: tuple[int | None, int | None], told: str) -> None:
     clock = Clock()
-    observed = Observed(**limits, clock=clock)
+    observed = Observed((0, 0), *limits, clock)
     observed.moment(EMPTY)
     clock.now = 5.0
 
@@ -76,10 +76,10 @@ def test_done_is_what_the_workers_say_and_the_end_is_known_when_all_is_seen() ->
     assert (seen.settled, seen.expected, seen.expected_bytes) == ((90, 4500), 100, 5000)
 
 
-def test_a_manifest_tells_how_much_will_come() -> None:
-    moment = Observed(expected=1000).moment(replace(EMPTY, counters=Counters({"Scanned": 10}), items=10))
+def test_a_manifest_or_an_earlier_report_tells_how_much_will_come() -> None:
+    moment = Observed((1000, 5000)).moment(replace(EMPTY, counters=Counters({"Scanned": 10}), items=10))
 
-    assert moment.expected == 1000
+    assert (moment.expected, moment.expected_bytes) == (1000, 5000)
 
 
 def test_the_time_left_is_that_of_items_or_of_bytes_whichever_is_longer() -> None:
