@@ -107,6 +107,24 @@ def test_a_file_that_changes_before_it_is_opened_is_not_stored(
     assert case.tree() == {}
 
 
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("deed", [grow, cut_off, empty])
+def test_a_file_of_another_size_is_not_stored_even_unchecked(
+    case: Case, folder: PosixStore, tmp_path: Path, deed: Callable[[Path], None], large: bool
+) -> None:
+    path = tmp_path / "files/file"
+    path.write_bytes(b"s" * (case.large if large else 5))
+    reader = folder.open(b"file")
+    content = Content(reader, reader.entry(), check=False)
+    deed(path)
+
+    with pytest.raises(Changed):
+        case.store.put(b"file", content, content.entry, None)
+    reader.close()
+
+    assert case.tree() == {}
+
+
 class OddReader:
     """Gives a few bytes at a time, or more than it was asked for."""
 

@@ -342,6 +342,25 @@ def test_holes_are_no_ranges_and_stay_holes(
     assert (tmp_path / "root/sparse").read_bytes() == (files.place / "sparse").read_bytes()
 
 
+def test_what_stands_in_a_draft_that_is_not_believed_does_not_show_in_holes(
+    case: Case, drafts: TakesRanges, files: Files, tmp_path: Path
+) -> None:
+    with (files.place / "sparse").open("wb") as file:
+        file.truncate(10 * RANGE)
+        file.seek(5 * RANGE)
+        file.write(b"data")
+    content = files.content("sparse")
+    first = drafts.draft(b"sparse", content, content.entry, None)
+    (draft,) = case.tree()
+    first.discard()
+    (tmp_path / "root" / os.fsdecode(draft)).touch(mode=0o600)
+    (tmp_path / "root" / os.fsdecode(draft)).write_bytes(b"rubbish" * 2 * RANGE)
+    complete(drafts.draft(b"sparse", content, content.entry, None))
+
+    assert case.tree() == {b"sparse": Kind.FILE}
+    assert case.data(b"sparse") == (files.place / "sparse").read_bytes()
+
+
 @pytest.mark.parametrize("size", [0, 50 * RANGE])
 def test_a_file_without_data_has_no_ranges(case: Case, drafts: TakesRanges, files: Files, size: int) -> None:
     with (files.place / "hole").open("wb") as file:
