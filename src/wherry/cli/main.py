@@ -58,9 +58,13 @@ def _run(arguments: list[str]) -> int:
         print(f"wherry {__version__}")
         return 0
     if arguments[:1] == ["copy"]:
-        from wherry.cli import copy_run
+        try:
+            from wherry.cli import copy_run
 
-        code = copy_run.quick(arguments[1:])
+            code = copy_run.quick(arguments[1:])
+        except KeyboardInterrupt:
+            # As Typer does for all other commands.
+            return 130
         if code is not None:
             return code
     from wherry.cli.program import app

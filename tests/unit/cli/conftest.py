@@ -48,3 +48,15 @@ def wherry(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A small folder to copy."""
+    folder = tmp_path / "source"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "one.txt").write_bytes(b"one")
+    (folder / "deep" / "two.bin").write_bytes(b"2" * 5000)
+    (folder / "skip.tmp").write_bytes(b"x")
+    return folder

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Answer
-from wherry import __version__
-from wherry.cli.copy_live import Observed
-from wherry.cli.copy_run import LOSSES
 from wherry.cli.exits import Exit
-from wherry.model import losses
-from wherry.model.entry import Entry, Kind
-from wherry.model.names import NameRules
-from wherry.model.options import Preserve
-from wherry.model.outcomes import Counters, Outcome, Row
-from wherry.model.plan import Holds
+from wherry.model.outcomes import Counters
 from wherry.model.run import End, RunStatus
 
 Program = Callable[..., Answer]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "empty").mkdir()
-    (folder / "one.txt").write_bytes(b"one")
-    (folder / "deep" / "two.bin").write_bytes(b"2" * 5000)
-    (folder / "skip.tmp").write_bytes(b"x")
-    return folder
 
 
 def copied(folder: Path) -> dict[str, bytes | None]:
@@ -222,81 +204,6 @@ def test_an_age_needs_no_state(source: Path, tmp_path: Path, wherry: Program) ->
     assert "need a date" in answer.err
 
 
-def test_a_report_tells_what_was_asked_and_what_came_of_it(
-    source: Path, tmp_path: Path, wherry: Program
-) -> None:
-    file = tmp_path / "report.json"
-    options = ("--exclude", "*.tmp", "--min-size", "1", "--workers", "0", "--report", str(file))
-
-    answer = wherry("copy", str(source), str(tmp_path / "target"), *options)
-
-    report = json.loads(file.read_text())
-    assert report["asked"] == {
-        "source": str(source), "target": str(tmp_path / "target"), "workers": 0,
-        "options": {"exclude": ["*.tmp"], "minSize": 1},
-    }  # fmt: skip
-    assert {name: report[name] for name in answer.data} == answer.data
-    assert (report["exitCode"], report["wherry"]) == (0, __version__)
-    assert report["started"] <= report["ended"]
-    assert {one["code"]: one["count"] for one in report["codes"]} == {"AZSM0000": 4, "AZSM2001": 1}
-    assert all(one["message"] and one["remedy"] for one in report["codes"])
-    assert report["rates"]["itemsPerSecond"] > 0
-    assert [one.name for one in tmp_path.glob(".report*")] == []
-
-
-def test_an_earlier_report_tells_how_much_will_come(
-    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "report.json"
-    command = ("copy", str(source), str(tmp_path / "target"), "--workers", "0", "--report", str(file))
-    expected: list[tuple[int, int]] = []
-
-    class Noted(Observed):
-        def __init__(self, foretold: tuple[int, int], bandwidth: int | None, requests: int | None) -> None:
-            expected.append(foretold)
-            super().__init__(foretold, bandwidth, requests)
-
-    monkeypatch.setattr("wherry.cli.copy_run.Observed", Noted)
-    for word in ("", "no report", "[1]"):
-        file.write_text(word)
-        wherry(*command)
-    wherry(*command)
-    wherry(*command, "--exclude", "*.tmp")
-
-    assert expected == [(0, 0)] * 3 + [(5, 5004)] + [(0, 0)]
-
-
-def test_nothing_is_copied_when_report_or_log_cannot_be_written(
-    source: Path, tmp_path: Path, wherry: Program
-) -> None:
-    for option in ("--report", "--log"):
-        answer = wherry("copy", str(source), str(tmp_path / "target"), option, str(tmp_path / "no" / "file"))
-
-        assert answer.code == Exit.ERROR
-        assert "No such file or directory" in answer.err
-        assert not (tmp_path / "target").exists()
-
-
-def test_a_dry_run_says_what_would_be_done_and_what_is_lost(
-    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wherry.engine import copy as engine
-
-    counters = Counters({"Scanned": 5, "Transferred": 4, "Excluded": 1}, {"Transferred": 2048})
-    report = engine.Report(counters, End(RunStatus.SUCCEEDED), 1.0, losses={"owner": 4, "xattrs": 1})
-    monkeypatch.setattr(engine, "copy", lambda *_, **__: report)
-
-    answer = wherry("copy", str(source), str(tmp_path / "target"), "--dry-run", "--exclude", "*.tmp")
-
-    assert answer.data["dryRun"] is True
-    assert answer.data["losses"] == {"owner": 4, "xattrs": 1}
-    assert answer.err.splitlines() == [
-        "Nothing was changed. Of 5 items would be: 4 copied (2.0 KiB), 1 left out by filters.",
-        "The target cannot hold their owner and group: 4 items.",
-        "The target cannot hold extended attributes: 1 item.",
-    ]
-
-
 def test_progress_is_told(
     source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +238,42 @@ def test_what_is_not_plain_is_read_by_typer_with_the_same_answer(
     assert wherry("copy", str(source), "--workers", "-1").code == Exit.USAGE
 
 
+def test_filters_narrow_the_source(source: Path, tmp_path: Path, wherry: Program) -> None:
+    os.utime(source / "one.txt", (1, 1))
+
+    for number, (options, left) in enumerate(
+        [
+            (("--exclude", "/deep/"), {"empty", "one.txt", "skip.tmp"}),
+            (("--include", "*.TXT", "--ignore-case"), {"deep", "empty", "one.txt"}),
+            (("--include", "deep/"), {"deep", "deep/two.bin", "empty"}),
+            (("--max-size", "3", "--exclude", "*", "--exclude", "!one.*"), {"one.txt"}),
+            (("--min-size", "4K"), {"deep", "deep/two.bin", "empty"}),
+            (("--older-than", "1d"), {"deep", "empty", "one.txt"}),
+            (("--newer-than", "1970-01-02"), {"deep", "deep/two.bin", "empty", "skip.tmp"}),
+        ]
+    ):
+        target = tmp_path / f"target-{number}"
+        answer = wherry("copy", str(source), str(target), "--workers", "0", *options)
+        assert (answer.code, set(copied(target))) == (0, left), options
+        assert (
+            sum(n for name, n in answer.data["items"].items() if name != "Scanned")
+            == answer.data["items"]["Scanned"]
+        )
+
+
+def test_an_interruption_before_anything_is_copied(
+    source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wherry.cli.copy_run._probe", interrupt)
+
+    answer = wherry("copy", str(source), str(tmp_path / "target"))
+
+    assert (answer.code, answer.out, answer.err) == (Exit.INTERRUPTED, "", "")
+
+
 def test_failed_items_end_with_10_and_all_is_told(
     source: Path, tmp_path: Path, wherry: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,19 +288,3 @@ def test_failed_items_end_with_10_and_all_is_told(
     assert answer.code == Exit.ITEMS_FAILED
     assert answer.data["items"]["Failed"] == 1
     assert answer.err.splitlines()[0] == "AZSM1046: 1 item failed, the rest is copied."
-
-
-def test_each_loss_has_its_words() -> None:
-    entry = Entry(b"x", Kind.FILE, 1, modified=5, mode=0o644, uid=1, gid=1, links=2)
-    poor = Holds(NameRules(), precision=10, mode=False, owner=False, hard_links=False)
-    attributes = ((b"system.posix_acl_access", b""), (b"user.x", b""))
-    words = set(losses.of(entry, poor, tuple(Preserve), attributes))
-    for code, kind in (
-        ("AZSM2022", Kind.FILE),
-        ("AZSM2026", Kind.FILE),
-        ("AZSM2021", Kind.LINK),
-        ("AZSM2021", Kind.SPECIAL),
-    ):
-        words |= set(losses.told(Row(0.0, kind, Outcome.UNSUPPORTED, code, 0, b"x")))
-
-    assert words == set(LOSSES)
