@@ -233,6 +233,8 @@ def _judge(scene: Scene, changing: Changing, report: Report) -> None:
         assert held is not None
         assert held[2] in changing.versions, "a mixture"
         assert held[1] == row.size
+        if changing.calls > changing.moment and changing.path.exists():
+            assert held[2] == changing.versions[-1], "it was looked at after the change, which did not show"
 
 
 @contextmanager
