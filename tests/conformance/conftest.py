@@ -15,12 +15,14 @@ from azure.storage.blob import generate_container_sas
 
 from tests.azurite import Azurite
 from tests.buckets import BucketServer
+from tests.conformance import drafting
 from tests.lake import lake
 from wherry.model.entry import Attributes, Entry, Kind
+from wherry.stores import posix_draft
 from wherry.stores.blob.store import BlobStore
 from wherry.stores.http.patience import Patience
 from wherry.stores.memory import MemoryStore
-from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, no_fence
+from wherry.stores.port import Content, Fence, MakesFolders, Store, StoreSpec, TakesRanges, no_fence
 from wherry.stores.posix import PosixStore
 from wherry.stores.s3.store import S3Store
 
@@ -206,3 +208,28 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     yield made
     for store in made.opened:
         store.close()
+
+
+@pytest.fixture
+def drafts(case: Case, monkeypatch: pytest.MonkeyPatch) -> TakesRanges:
+    """The store as one that takes files in ranges, which are small here."""
+    if not isinstance(case.store, TakesRanges):
+        pytest.skip("it takes no ranges")
+    monkeypatch.setattr(posix_draft, "RANGE_SIZE", drafting.RANGE)
+    return case.store
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> drafting.Files:
+    made = drafting.Files(tmp_path / "files")
+    (made.place / "file").write_bytes(drafting.DATA)
+    os.utime(made.place / "file", ns=(drafting.MODIFIED, drafting.MODIFIED))
+    return made
+
+
+@pytest.fixture(params=["memory", "folder"])
+def drafted(request: pytest.FixtureRequest, case: Case, files: drafting.Files) -> Content:
+    """What a draft is made of: read by this process, or copied by the kernel."""
+    if request.param == "folder":
+        return files.content()
+    return case.content(drafting.DATA, modified=drafting.MODIFIED)
