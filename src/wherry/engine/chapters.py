@@ -304,20 +304,21 @@ class Chapters:
                 if known is None or item.counted:
                     found[item.phase, item.key] = item
             for path in chapter.touched if self._desk.target.traits.folders == "real" else ():
-                if path:
-                    item = WorkItem(
-                        Phase.FOLDERS, work_key(Phase.FOLDERS, path), path, counted=False, kind="D"
-                    )
-                    found.setdefault((item.phase, item.key), item)
+                item = WorkItem(Phase.FOLDERS, work_key(Phase.FOLDERS, path), path, counted=False, kind="D")
+                found.setdefault((item.phase, item.key), item)
         return tuple(found.values())
 
     def _finish_first(self) -> None:
         chapter = self._open[0]
         while chapter.load is not None:
             self._look()
-            if chapter.load not in wait([chapter.load], _LOOK_SECONDS).done:
-                continue
-            rows = chapter.load.result()
+            try:
+                rows = chapter.load.result(_LOOK_SECONDS)
+            except TimeoutError:
+                if not chapter.load.done():
+                    continue
+                # It ended meanwhile, or the error is its own.
+                rows = chapter.load.result()
             for row in rows:
                 self._note(chapter, row)
             chapter.load = None

@@ -29,7 +29,7 @@ from wherry.model.errors import (
 )
 from wherry.model.outcomes import Outcome, Row
 from wherry.model.plan import Decision, Do, Judge
-from wherry.stores.port import Describes, HasAttributes, HoldsLinks, Store
+from wherry.stores.port import Describes, HasAttributes, HoldsLinks, ReadsLinks, Store
 
 TRANSFERRED = "AZSM0000"
 EARLIER = "AZSM2043"
@@ -198,7 +198,7 @@ def _describe(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> No
 
 def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row:
     source, target = both.source, both.target
-    if not (isinstance(source, HoldsLinks) and isinstance(target, HoldsLinks)):
+    if not (isinstance(source, ReadsLinks) and isinstance(target, HoldsLinks)):
         raise StoreError("these stores hold no links")
     text = source.read_link(path)
     if expect is not None and expect.kind is Kind.LINK and target.read_link(path) == text:

@@ -49,7 +49,9 @@ def listing(
 ) -> Listing:
     """The items of a folder with `low <= name < high`; None is no bound.  `moved` is called on long ways."""
     if isinstance(store, ListsNames):
-        names = (name for name in _told(store.names(folder), moved) if _is_within(name, low, high))
+        names = _told(store.names(folder), moved)
+        if low is not None or high is not None:
+            names = (name for name in names if _is_within(name, low, high))
         return _Names(store, folder, packed(names))
     entries = (entry for entry in _told(store.list(folder), moved) if _is_within(entry.name, low, high))
     return _Entries(_in_order(entries) if store.traits.order == "bytes" else _sorted(entries))

@@ -70,6 +70,7 @@ class SpanWork:
         """List the span's folder; False when that failed and the failure is committed as all that came of it."""
         try:
             self._walk.begin()
+            self._finish_root()
         except (SourceUnlisted, TargetUnlisted) as error:
             self._unlisted(self._span.prefix, error)
             self._turn()
@@ -77,6 +78,13 @@ class SpanWork:
             self._chapters.commit(None)
             return False
         return True
+
+    def _finish_root(self) -> None:
+        """See to it that the root folder of the target gets the metadata of the source's, as any other does."""
+        first = not self._span.prefix and self._span.start is None and self._span.cursor is None
+        if first and isinstance(self._desk.target, MakesFolders) and not self._desk.options.dry_run:
+            key = work_key(Phase.FOLDERS, b"")
+            self._chapter.put_off(WorkItem(Phase.FOLDERS, key, b"", counted=False, kind="D"))
 
     def _next(self, most: int | None = None) -> Stretch | None:
         """The next stretch; a folder whose listing breaks off is one failed item more."""
@@ -106,13 +114,13 @@ class SpanWork:
 
     def _give_away(self) -> bool:
         """Let others have the later part of what was not reached; False when there is nothing to give."""
-        self._chapters.drain()
         given = self._walk.give_away(replace(self._span, cursor=self._reached), _PIECES)
+        self._desk.lease.served()
         if given is None:
             return False
         self._span, parts = given
+        self._chapters.drain()
         self._chapters.commit(self._span, tuple(parts))
-        self._desk.lease.served()
         return True
 
     def _isolate(self) -> bool:

@@ -53,7 +53,8 @@ class Traits:
 
     `order`: `bytes` when `list` yields names sorted by raw bytes, else `none`.  `folders`: `real`, or `markers`
     when folders need not exist for what lies in them.  `put_limit`: larger files go in parts (0: never).
-    `threads`: calls worth having in flight from one process.  `durable`: the store needs `sync` before a commit.
+    `threads`: the most calls worth having in flight from one process; 1 where threads only cost.  `durable`: the store
+    needs `sync` before a commit.
     `bare`: listings tell no more than size and etag; the engine asks `stat` where that leaves a doubt.
     """
 
@@ -244,11 +245,16 @@ class MakesFolders(Protocol):
 
 
 @runtime_checkable
-class HoldsLinks(Protocol):
-    """Can hold symbolic and hard links."""
+class ReadsLinks(Protocol):
+    """Has symbolic links."""
 
     def read_link(self, path: bytes) -> bytes:
         """What a symbolic link says."""
+
+
+@runtime_checkable
+class HoldsLinks(ReadsLinks, Protocol):
+    """Can hold symbolic and hard links."""
 
     def make_symlink(self, path: bytes, text: bytes, like: Entry, expect: Entry | None) -> None:
         """Write a symbolic link."""

@@ -35,7 +35,7 @@ MOST_PARTS = 50_000
 MOST_METADATA = 8 * 1024
 PART = 8 * 1024 * 1024
 LARGEST_PART = 4000 * 1024 * 1024
-_THREADS = 8
+_THREADS = 64
 # As much as comes with the opening of a file, and the longest text of a link.
 _START = 128 * 1024
 _LONGEST_LINK = 64 * 1024
@@ -81,7 +81,9 @@ class BlobStore:
     @cached_property
     def _sets_access(self) -> bool:
         """Whether permissions are given to the service, too: in a hierarchy, and if the credential says it may."""
-        return self._tree is not None and "p" in "".join(parse_qs(self._spec.secret.lstrip("?")).get("sp", []))
+        return self._tree is not None and "p" in "".join(
+            parse_qs(self._spec.secret.lstrip("?")).get("sp", [])
+        )
 
     @cached_property
     def traits(self) -> Traits:

@@ -43,12 +43,12 @@ class Patience:
 
     attempts: int = 8
     seconds: float = 120.0
-    busy_attempts: int = 120
-    busy_seconds: float = 900.0
     first_wait: float = 0.25
     longest_wait: float = 16.0
     sleep: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
+    busy_attempts: int = 120
+    busy_seconds: float = 900.0
 
     def persist(
         self, send: Callable[[], Answer], settle: Callable[[], _T | None] | None = None
@@ -92,9 +92,7 @@ class Patience:
     def _pauses(self, attempt: int, started: float, asked_for: float, *, busy: bool) -> bool:
         """Wait before the next attempt; False when there is to be none."""
         wait = max(asked_for, self.draw() * min(self.longest_wait, self.first_wait * 2 ** (attempt - 1)))
-        attempts, seconds = (
-            (self.busy_attempts, self.busy_seconds) if busy else (self.attempts, self.seconds)
-        )
+        attempts, seconds = (self.busy_attempts, self.busy_seconds) if busy else (self.attempts, self.seconds)
         if attempt >= attempts or time.monotonic() - started + wait > seconds:
             return False
         self.sleep(wait)

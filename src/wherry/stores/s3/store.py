@@ -35,7 +35,7 @@ LARGEST = 5 * 1024**4
 # As much as comes with the opening of a file, and the longest text of a link.
 _START = 128 * 1024
 _LONGEST_LINK = 64 * 1024
-_THREADS = 8
+_THREADS = 64
 
 
 class S3Store:
