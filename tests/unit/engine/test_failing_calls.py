@@ -28,19 +28,6 @@ from wherry.model.outcomes import Outcome, Row
 from wherry.model.run import RunStatus
 from wherry.stores.port import StoreSpec
 
-READS = (
-    "open",
-    "pread",
-    "preadv",
-    "fstat",
-    "stat",
-    "lstat",
-    "listdir",
-    "scandir",
-    "readlink",
-    "listxattr",
-    "lseek",
-)
 WRITES = (
     "write", "pwrite", "copy_file_range", "mkdir", "link", "symlink", "rename", "unlink", "rmdir", "chown", "fchown",
     "chmod", "fchmod", "utime", "truncate", "ftruncate", "posix_fallocate",
