@@ -193,9 +193,10 @@ class SpanWork:
         equal: list[Entry] = []
         small: list[Entry] = []
         left: list[Pair] = []
+        stem = stretch.folder + names.SEPARATOR if stretch.folder else b""
         for pair in stretch.pairs:
             source, target = pair
-            if source is None:
+            if source is None or (judge.filtered and judge.leaves_out(stem + source[0], source)):
                 left.append(pair)
             elif target is not None and judge.is_unchanged(source, target):
                 equal.append(source)
@@ -251,7 +252,8 @@ class SpanWork:
         """Enter a folder of the source; listed before it is made, so that a failure leaves nothing behind."""
         chapter, dry = self._chapter, self._desk.options.dry_run
         try:
-            self._walk.enter(path, in_source=True, in_target=target is not None)
+            if not self._judge.prunes(path):
+                self._walk.enter(path, in_source=True, in_target=target is not None)
             if target is None and not dry and isinstance(self._desk.target, MakesFolders):
                 self._desk.target.make_folder(path)
         except StoreError as error:

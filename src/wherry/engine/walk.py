@@ -105,7 +105,7 @@ class Level:
         while self.at >= len(self.pairs):
             ours = self.source.peek(_BLOCK) if self.source else []
             theirs = self._target.peek(_BLOCK) if self._target else []
-            if not ours and not theirs:
+            if not ours and not (theirs and self._all_of_target):
                 return False
             bound = _bound(ours, theirs)
             wanted = None if self._all_of_target else set(ours)

@@ -97,8 +97,8 @@ class Judge:
         self._attempt = attempt
         self._bare = bare
         self._filters = Filters.of(options)
-        self._filtered = not self._filters.is_empty
-        quick = not (options.dry_run or self._filtered or attempt.revisited)
+        self.filtered = not self._filters.is_empty
+        quick = not (options.dry_run or attempt.revisited)
         self._plain = quick and holds.names.is_simple and not holds.max_size
         self._linked = holds.hard_links
         full = self.holds.mode and self.holds.owner and self.holds.times and self.holds.precision == 1
@@ -129,13 +129,21 @@ class Judge:
             and not self._was_described(source, target)
         )
 
+    def leaves_out(self, path: bytes, source: Entry) -> bool:
+        """Whether a filter keeps this item of the source out."""
+        return self.filtered and (self._filters.excludes(path, source[1]) or self._filters.leaves_out(source))
+
+    def prunes(self, folder: bytes) -> bool:
+        """Whether nothing below a folder can be wanted."""
+        return self.filtered and self._filters.prunes(folder)
+
     def excludes(self, path: bytes, kind: Kind) -> bool:
         """Whether a filter keeps an item out."""
-        return self._filtered and self._filters.excludes(path, kind)
+        return self.filtered and self._filters.excludes(path, kind)
 
     def decide(self, path: bytes, source: Entry, target: Entry | None) -> Decision:
         """What to do about `source` at `path`, of which the target holds `target`."""
-        if self._filtered and (self._filters.excludes(path, source.kind) or self._filters.leaves_out(source)):
+        if self.leaves_out(path, source):
             return Decision(Do.EXCLUDE, "AZSM2001")
         problem = self._unsupported(path, source)
         if problem:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Any, TypeVar
 
+from wherry.engine.lease import LeaseClock
 from wherry.engine.ledger import Ledger, LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
@@ -156,3 +158,17 @@ def shape(store: MemoryStore) -> dict[bytes, tuple[Kind, bytes, int | None]]:
     return {
         path: (e.kind, data, e.modified) for path, data in store.paths().items() if (e := store.stat(path))
     }
+
+
+def copied(order: RunOrder, by: Pool) -> dict[str, int]:
+    with closing(LocalLedger()) as ledger:
+        ledger.open(order)
+        work_off(order, ledger, by)
+        return ledger.counters().items
+
+
+def perform(order: RunOrder, by: Pool, clock: LeaseClock, ledger: LocalLedger) -> None:
+    """One lease."""
+    grant = ledger.lease(order)
+    assert grant is not None
+    by.perform(grant, ledger, *specs_of(order), clock)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from functools import partial
@@ -19,39 +19,17 @@ from typing import Any, cast
 import pytest
 
 from tests.conftest import is_running
-from tests.unit.engine.stage import Passing, fresh_places, order_of, specs_of, work_off
-from wherry.engine import chapters, deeds, pool, processes, span, team, transfer
-from wherry.engine.lease import SLOTS, LeaseClock, boot_time
+from tests.unit.engine.stage import copied, fresh_places, order_of, perform, specs_of
+from wherry.engine import chapters, deeds, pool, processes, span
+from wherry.engine.lease import SLOTS, boot_time
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import Processes, WorkerDied
-from wherry.engine.remote_ledger import Address
-from wherry.engine.walk import Walk
-from wherry.engine.worker import Task
 from wherry.model.errors import ApiError, Full, LeaseLost, RunError, Unavailable, WherryError
-from wherry.model.ledger import Span, Token
-from wherry.model.options import JobOptions
-from wherry.model.outcomes import Outcome
-from wherry.model.wire import Grant, Progress, Renewal, RunOrder
-from wherry.stores import posix_copy
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import StoreSpec
 
 LIMIT = 20.0
-
-
-@pytest.fixture
-def workers() -> Iterator[Pool]:
-    with closing(Pool(1)) as made:
-        yield made
-
-
-@pytest.fixture
-def order(tmp_path: Path) -> RunOrder:
-    """A run from one folder to another."""
-    for name in ("source", "target"):
-        (tmp_path / name).mkdir()
-    return order_of((str(tmp_path / "source"), str(tmp_path / "target")), kind="posix")
 
 
 class _Call:
@@ -64,26 +42,12 @@ class _Call:
         return self._reduced
 
 
-def _copied(order: RunOrder, by: Pool) -> dict[str, int]:
-    with closing(LocalLedger()) as ledger:
-        ledger.open(order)
-        work_off(order, ledger, by)
-        return ledger.counters().items
-
-
-def _perform(order: RunOrder, by: Pool, clock: LeaseClock, ledger: LocalLedger) -> None:
-    """One lease."""
-    grant = ledger.lease(order)
-    assert grant is not None
-    by.perform(grant, ledger, *specs_of(order), clock)
-
-
 def test_a_worker_opens_the_places_anew_for_each_lease(workers, order, tmp_path):
     (tmp_path / "source" / "a").write_bytes(b"1")
-    assert _copied(order, workers)["Transferred"] == 1
+    assert copied(order, workers)["Transferred"] == 1
     (tmp_path / "target").rename(tmp_path / "taken away")
     (tmp_path / "target").mkdir()
-    assert _copied(order, workers)["Transferred"] == 1
+    assert copied(order, workers)["Transferred"] == 1
     assert (tmp_path / "target" / "a").exists()
 
 
@@ -135,60 +99,11 @@ def test_nothing_of_a_lease_goes_on_when_it_is_over(monkeypatch):
         clock = inline.lease()
         clock.forever()
         with pytest.raises(RunError):
-            _perform(order, inline, clock, ledger)
+            perform(order, inline, clock, ledger)
         assert ended.is_set()
         left = target.paths()
         assert not any(thread.name == "team" for thread in threading.enumerate())
     assert target.paths() == left
-
-
-def test_a_large_file_is_progress_while_it_is_copied(order, tmp_path, monkeypatch):
-    monkeypatch.setattr(posix_copy, "_STRIDE", 1 << 20)
-    (tmp_path / "source" / "a").write_bytes(os.urandom(4 << 20))
-    moved, real = [], posix_copy._copy
-    with closing(Pool(0)) as inline, closing(LocalLedger()) as ledger:
-        ledger.open(order)
-        clock = inline.lease()
-        clock.forever()
-
-        def copy(*told):
-            moved.append(clock.moved())
-            return real(*told)
-
-        monkeypatch.setattr(posix_copy, "_copy", copy)
-        _perform(order, inline, clock, ledger)
-    assert moved == [True] * 4
-
-
-def test_a_file_in_ranges_is_progress_with_each(order, tmp_path, monkeypatch):
-    for module in (chapters, transfer, team):
-        monkeypatch.setattr(module, "HEAVY", 1 << 20)
-    monkeypatch.setattr("wherry.stores.posix_draft.RANGE_SIZE", 1 << 20)
-    (tmp_path / "source" / "a").write_bytes(os.urandom(4 << 20))
-    notes = []
-    real = LeaseClock.note
-
-    def note(clock: LeaseClock) -> None:
-        notes.append(clock.slot)
-        real(clock)
-
-    monkeypatch.setattr(LeaseClock, "note", note)
-    assert _copied(order, Pool(0))["Transferred"] == 1
-    assert len(notes) >= 8
-    assert (tmp_path / "target" / "a").read_bytes() == (tmp_path / "source" / "a").read_bytes()
-
-
-def test_to_list_a_wide_folder_is_progress():
-    places = fresh_places()
-    for number in range(1001):
-        MemoryStore(places[0]).seed(b"%04d" % number)
-    with closing(Pool(0)) as inline:
-        clock = inline.lease()
-        walk = Walk(MemoryStore(places[0]), MemoryStore(places[1]), Span(), clock.note)
-        assert not clock.moved()
-        walk.begin()
-        assert walk.next() is not None
-        assert clock.moved()
 
 
 def test_the_death_of_a_worker_ends_its_own_call_and_no_other():
@@ -252,7 +167,7 @@ def test_a_worker_that_hangs_is_killed_and_the_next_one_goes_on(workers, order, 
         assert isinstance(died.result(LIMIT), WorkerDied)
         assert not clock.stuck
         workers.give_back(clock)
-    assert _copied(order, workers)["Transferred"] == 1
+    assert copied(order, workers)["Transferred"] == 1
 
 
 def test_a_lease_that_is_revoked_has_its_time_to_settle(workers, order, monkeypatch):
@@ -265,7 +180,7 @@ def test_a_lease_that_is_revoked_has_its_time_to_settle(workers, order, monkeypa
     with closing(LocalLedger()) as ledger:
         ledger.open(order)
         with pytest.raises(LeaseLost):
-            _perform(order, workers, clock, ledger)
+            perform(order, workers, clock, ledger)
 
 
 def test_a_worker_that_cannot_be_killed_is_given_up_and_replaced(tmp_path, monkeypatch):
@@ -294,7 +209,7 @@ def test_a_slot_is_kept_from_others_when_its_worker_could_not_be_killed(order, m
         clock = foreign.lease()
         clock.extend(boot_time() - 10, 1.0)
         with pytest.raises(WorkerDied):
-            _perform(order, foreign, clock, ledger)
+            perform(order, foreign, clock, ledger)
         assert clock.stuck
         foreign.give_back(clock)
         assert clock.slot not in {foreign.lease().slot for _ in range(SLOTS - 1)}
@@ -338,7 +253,7 @@ def test_work_that_ends_in_the_moment_of_a_look_has_ended_well(order):
         ledger.open(order)
         clock = racing.lease()
         clock.forever()
-        _perform(order, racing, clock, ledger)
+        perform(order, racing, clock, ledger)
 
 
 def test_a_timeout_that_work_itself_raises_is_its_error(order):
@@ -347,7 +262,7 @@ def test_a_timeout_that_work_itself_raises_is_its_error(order):
         clock = racing.lease()
         clock.forever()
         with pytest.raises(TimeoutError, match="of its own"):
-            _perform(order, racing, clock, ledger)
+            perform(order, racing, clock, ledger)
 
 
 _ORPHAN = """
@@ -381,95 +296,6 @@ def test_signals_to_all_are_obeyed_by_the_parent_alone(workers):
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(pid, number)
     assert workers._executor.submit(os.getpid).result(LIMIT) == pid
-
-
-def _begin_poisoned(real: Callable[[], None], poison: bytes) -> None:
-    """Start of a process that ends at once when it comes to a certain path."""
-    real()
-    do = deeds.do
-
-    def dies(both, deed):
-        if poison in (deed.path, *deed.paths):
-            os._exit(1)
-        return do(both, deed)
-
-    deeds.do = dies
-
-
-def test_a_file_that_kills_processes_fails_alone(tmp_path, order):
-    for number in range(9):
-        (tmp_path / "source" / f"d{number}").mkdir()
-    (tmp_path / "source" / "d4" / "poison").write_bytes(b"1")
-    os.truncate(tmp_path / "source" / "d4" / "poison", (1 << 20) + 5)
-    (tmp_path / "source" / "d4" / "sound").write_bytes(b"1")
-    with (
-        Processes(1, partial(_begin_poisoned, _nothing, b"d4/poison")) as dying,
-        closing(Pool(1, dying)) as deadly,
-        closing(LocalLedger()) as ledger,
-    ):
-        ledger.open(order)
-        rows = work_off(order, ledger, deadly, lost=lambda _: True, leases=60)
-        counters = ledger.counters()
-    assert [row.path for row in rows if row.outcome is Outcome.FAILED] == [b"d4/poison"]
-    assert counters.items == {"Scanned": 11, "Transferred": 10, "Failed": 1}
-
-
-def test_what_a_worker_tells_reaches_the_owner(workers, order, tmp_path):
-    for number in range(5):
-        (tmp_path / "source" / str(number)).write_bytes(b"12")
-    with closing(LocalLedger()) as ledger:
-        ledger.open(order)
-        clock = workers.lease()
-        clock.forever()
-        _perform(order, workers, clock, ledger)
-        told = clock.effort()
-    assert (told.items, told.bytes) == (5, 10)
-    assert told.threads >= 1
-
-
-class _Stopping(Passing):
-    """A ledger whose keeper asks to stop, or to split, with its first renewal."""
-
-    def __init__(self, inner: LocalLedger, **asked: bool) -> None:
-        super().__init__(inner)
-        self.asked = asked
-
-    def commit(self, token: Token, progress: Progress) -> Renewal:
-        super().commit(token, progress)
-        return Renewal(600.0, **self.asked)
-
-
-def test_a_worker_in_another_process_is_stopped_by_an_answer_to_its_commit(workers, tmp_path):
-    (tmp_path / "source").mkdir()
-    for number in range(200):
-        (tmp_path / "source" / f"{number:03}").mkdir()
-        (tmp_path / "source" / f"{number:03}" / "f").write_bytes(b"x")
-    order = order_of((str(tmp_path / "source"), str(tmp_path / "target")), kind="posix")
-    with closing(LocalLedger()) as ledger:
-        ledger.open(order)
-        clock = workers.lease()
-        clock.forever()
-        grant = ledger.lease(order)
-        assert grant is not None
-        clock.ask_to_split()
-        with pytest.raises(chapters.Stopped):
-            workers.perform(grant, _Stopping(ledger, stop=True), *specs_of(order), clock)
-        ledger.release(grant.token)
-        assert 0 < ledger.counters().items["Transferred"] < 400
-        workers.give_back(clock)
-        work_off(order, ledger, workers)
-        assert ledger.counters().items["Scanned"] == ledger.counters().items["Transferred"] == 400
-
-
-def test_a_task_shows_no_secret():
-    spec = StoreSpec("blob", "https://host/c", secret="sig=hush")
-    address = Address(1, "/line", 1, b"key-of-the-line")
-    order = order_of(("a", "b"), JobOptions())
-    task = Task(
-        Grant(Token("i", 1, 1, "l"), order, Span(), 1.0), spec, spec, address, "/table", 0, logged=True
-    )
-    assert "hush" not in repr(task)
-    assert "key-of-the-line" not in repr(task)
 
 
 def _nothing() -> None:

@@ -1,0 +1,117 @@
+"""What a job is told besides its places: limits, filters that prune, dry runs; and the root folder itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wherry.engine.copy import copy
+from wherry.engine.lease import boot_time
+from wherry.engine.pacer import Limits, Pacer, shared_file
+from wherry.model import losses
+from wherry.model.errors import LeaseLost
+from wherry.model.names import NameRules
+from wherry.model.options import JobOptions, Preserve
+from wherry.model.plan import Holds
+from wherry.stores.port import StoreSpec
+from wherry.stores.posix import PosixStore
+
+
+def _places(tmp_path: Path) -> tuple[StoreSpec, StoreSpec]:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    return StoreSpec("posix", str(source)), StoreSpec("posix", str(target), create=True)
+
+
+def test_bandwidth_is_kept_by_all_workers_together(tmp_path):
+    near, far = _places(tmp_path)
+    for number in range(8):
+        Path(near.location, str(number)).write_bytes(bytes(250_000))
+
+    report = copy(near, far, JobOptions(bandwidth=1_000_000), workers=2)
+
+    assert report.counters.items["Transferred"] == 8
+    # The first one goes at once, and a tenth of a second may have been saved up.
+    assert report.seconds > 7 * 0.25 - 0.2
+
+
+def test_requests_are_counted_too(tmp_path):
+    near, far = _places(tmp_path)
+    for number in range(30):
+        Path(near.location, str(number)).write_bytes(b"")
+
+    report = copy(near, far, JobOptions(requests_per_second=20), workers=0)
+
+    assert report.counters.items["Transferred"] == 30
+    assert report.seconds > 29 / 20 - 0.2
+
+
+def test_whoever_waits_for_its_turn_sees_that_its_lease_is_over():
+    path = shared_file()
+    looks = []
+
+    def look() -> None:
+        looks.append(boot_time())
+        raise LeaseLost("it is over")
+
+    pacer = Pacer(Limits(path, 1000, None), look)
+    try:
+        pacer.take(100_000)
+        with pytest.raises(LeaseLost):
+            pacer.take(1)
+        assert len(looks) == 1
+    finally:
+        pacer.close()
+        os.unlink(path)
+
+
+def test_nothing_is_listed_where_nothing_can_be_wanted(tmp_path, monkeypatch):
+    near, far = _places(tmp_path)
+    for path in ("docs/a.md", "docs/b.txt", "other/deep/c.md"):
+        Path(near.location, path).parent.mkdir(parents=True, exist_ok=True)
+        Path(near.location, path).write_bytes(b"x")
+    listed = []
+    real = PosixStore.names
+
+    def names(self, folder):
+        listed.append(folder)
+        return real(self, folder)
+
+    monkeypatch.setattr(PosixStore, "names", names)
+
+    report = copy(near, far, JobOptions(include=("/docs/*.md",)), workers=0)
+
+    assert report.counters.items["Transferred"] == 3
+    assert Path(far.location, "docs/a.md").exists()
+    assert not Path(far.location, "docs/b.txt").exists()
+    assert b"docs" in listed
+    assert b"other" not in listed
+
+
+def test_the_root_folder_keeps_mode_and_times(tmp_path):
+    near, far = _places(tmp_path)
+    Path(near.location, "file").write_bytes(b"x")
+    os.chmod(near.location, 0o710)
+    os.utime(near.location, ns=(1, 1_234_567_890_123_456_789))
+
+    copy(near, far, JobOptions(), workers=0)
+
+    made = os.stat(far.location)
+    assert (made.st_mode & 0o7777, made.st_mtime_ns) == (0o710, 1_234_567_890_123_456_789)
+
+
+def test_a_dry_run_names_what_would_be_lost(tmp_path):
+    near, _ = _places(tmp_path)
+    Path(near.location, "plain").write_bytes(b"x")
+    os.link(Path(near.location, "plain"), Path(near.location, "twin"))
+    os.mkfifo(Path(near.location, "pipe"))
+    holds = Holds(NameRules(), hard_links=False, attributes=False, owner=False)
+    entry = PosixStore(near).stat(b"plain")
+    assert entry is not None
+    words = losses.of(entry, holds, tuple(Preserve), ((b"user.x", b"1"), (b"system.posix_acl_access", b"2")))
+    assert words == ["owner", "hardLinks", "acls", "xattrs"]
+
+    report = copy(near, StoreSpec("posix", str(tmp_path)), JobOptions(dry_run=True), workers=0)
+    assert report.losses == {"special": 1}
