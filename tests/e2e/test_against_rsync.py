@@ -37,6 +37,7 @@ ROOT = os.geteuid() == 0
 DIFFERENCES = {
     "special": "pipes, sockets and devices are told as unsupported; rsync makes new ones",
     "unfinished": "a folder of mode 01700 is given its metadata by every pass: ours have it until they are finished",
+    "swapped": "an additive copy never puts a folder in the place of a file, or a file in that of a folder",
     "holes": "rsync -a fills holes; ours stay, where they are whole blocks of files of more than a MiB",
 }
 HOLES_FROM = 1 << 20
@@ -294,11 +295,11 @@ Seen = dict[bytes, tuple[Any, ...]]
 
 
 def look(root: bytes) -> Seen:
-    """Everything below a folder, by path, with the names that are the same file; special items left out."""
+    """A folder and everything below it, by path, with the names that are the same file; special items left out."""
     found: Seen = {}
     groups: dict[tuple[int, int], list[bytes]] = defaultdict(list)
     for base, folders, files in os.walk(root):
-        for name in folders + files:
+        for name in [*folders, *files, *([b"."] if base == root else [])]:
             place = os.path.join(base, name)
             path = os.path.relpath(place, root)
             info = os.lstat(place)
@@ -394,7 +395,7 @@ def compare(place: Place, grown: Grown, report: Report) -> None:
 ROUNDS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@settings(ROUNDS, max_examples=30)
+@settings(ROUNDS, max_examples=25)
 @given(TREES)
 def test_a_tree_arrives_as_rsync_would_bring_it(tree: Tree) -> None:
     with a_place() as place:
@@ -460,6 +461,29 @@ def change(grown: Grown, way: str, which: int, file: File, folder: Folder) -> No
         os.utime(place, ns=(which, 10**18 + which), follow_symlinks=False)
 
 
+def take_swapped(place: Place, grown: Grown) -> None:
+    """Take away what is a folder on one side and none on the other."""
+    for base, folders, files in os.walk(place.source):
+        for name in folders + files:
+            path = os.path.join(base, name)
+            there = os.path.join(place.ours, os.path.relpath(path, place.source))
+            is_folder = os.path.isdir(path) and not os.path.islink(path)
+            if not os.path.lexists(there) or is_folder == (
+                os.path.isdir(there) and not os.path.islink(there)
+            ):
+                continue
+            if is_folder:
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+    grown.specials = sum(
+        stat.S_IFMT(os.lstat(os.path.join(base, name)).st_mode)
+        not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+        for base, folders, files in os.walk(place.source)
+        for name in folders + files
+    )
+
+
 def bare(place: bytes) -> None:
     """Without any extended attribute."""
     for name in os.listxattr(place):
@@ -467,7 +491,7 @@ def bare(place: bytes) -> None:
 
 
 @pytest.mark.parametrize("mode", CopyMode)
-@settings(ROUNDS, max_examples=20)
+@settings(ROUNDS, max_examples=25)
 @given(tree=TREES, more=TREES, changes=CHANGES)
 def test_a_second_pass_brings_what_changed(
     mode: CopyMode, tree: Tree, more: Tree, changes: list[Any]
@@ -482,6 +506,8 @@ def test_a_second_pass_brings_what_changed(
         grown.files = [file for file in grown.files if os.path.lexists(file)]
         grown.dressed = {}
         grown.grow(more)
+        if mode is CopyMode.ADDITIVE:
+            take_swapped(place, grown)
 
         place.by_rsync(*(["--delete"] if mode is CopyMode.MIRROR else []))
         report = place.by_us(mode=mode, max_delete=1000, allow_empty_source=True)
