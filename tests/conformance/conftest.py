@@ -27,7 +27,9 @@ from wherry.stores.posix import PosixStore
 from wherry.stores.s3.store import S3Store
 
 PART = 16
-QUICK = Patience(attempts=4, seconds=10, first_wait=0.001, longest_wait=0.01)
+QUICK = Patience(
+    attempts=4, seconds=10, first_wait=0.001, longest_wait=0.01, busy_attempts=4, busy_seconds=10
+)
 CASES = [
     "memory",
     "memory-markers",

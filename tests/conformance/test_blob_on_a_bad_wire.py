@@ -209,7 +209,7 @@ def test_a_busy_service_is_asked_again_when_it_says(bad: Bad) -> None:
     wire.troubles.append(Trouble(FILE, "reply", times=2, reply=busy))
     waits: list[float] = []
     assert isinstance(case.store, BlobStore)
-    case.store._requests._patience = replace(QUICK, sleep=waits.append, seconds=100)
+    case.store._requests._patience = replace(QUICK, sleep=waits.append, busy_seconds=100)
 
     case.put(b"file", b"data")
 

@@ -158,7 +158,7 @@ def test_a_busy_service_is_asked_again_when_it_says(bad: Bad) -> None:
     )
     waits: list[float] = []
     assert isinstance(case.store, S3Store)
-    case.store._service._patience = replace(QUICK, sleep=waits.append, seconds=100)
+    case.store._service._patience = replace(QUICK, sleep=waits.append, busy_seconds=100)
     content = case.content(b"data")
 
     case.store.put(b"file", content, content.entry, None)

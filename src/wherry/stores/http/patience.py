@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wherry.model.errors import Corrupt, Unavailable
-from wherry.stores.http.pace import BUSY, retry_after
+from wherry.stores.http.pace import BUSY
 from wherry.stores.http.wire import Answer, HungUp, Lost, Unreached
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
@@ -27,6 +27,7 @@ _DAMAGED = frozenset({
 })  # fmt: skip
 # A service that is too busy to begin has done nothing.
 _REFUSED = "SlowDown"
+_LONGEST_RETRY_AFTER = 60.0
 _DAMAGED_ATTEMPTS = 3
 # Kept connections that servers close are renewed at once and are no attempts, within reason.
 _HUNG_UP = 4
@@ -70,7 +71,7 @@ class Patience:
                     return answer
                 busy = answer.status in BUSY
                 reason = f"the service answers {answer.status} {answer.code}"
-                asked_for = retry_after(answer)
+                asked_for = _retry_after(answer)
                 doubtful = doubtful or (answer.status >= 500 and answer.code != _REFUSED)
                 if _is_damaged(answer) and attempt >= _DAMAGED_ATTEMPTS - 1:
                     raise Corrupt("the service received other bytes than were sent")
@@ -117,3 +118,12 @@ def after(first: Answer | Exception, send: Callable[[], Answer]) -> Callable[[],
 def _is_damaged(answer: Answer) -> bool:
     """Whether the service found other bytes than were sent: they were damaged on the way."""
     return answer.status == 400 and answer.code in _DAMAGED
+
+
+def _retry_after(answer: Answer) -> float:
+    """How many seconds the server wants to be left alone; 0 when it does not say."""
+    try:
+        seconds = float(answer.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)

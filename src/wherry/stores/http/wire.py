@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from wherry.model.errors import Denied, UsageError
 from wherry.stores.http.connection import Answer, Connection, HungUp, Lost, SecureConnection, Unreached
-from wherry.stores.http.pace import BUSY, Pace, retry_after
+from wherry.stores.http.pace import BUSY, Pace
 
 __all__ = ["Address", "Answer", "HungUp", "Lost", "Unreached", "Wire"]
 
@@ -110,7 +110,7 @@ class Wire:
                 raise _meaning(connection, error) from error
             raise
         if answer.status in BUSY:
-            self.pace.refused(retry_after(answer))
+            self.pace.refused()
         else:
             self.pace.served()
         if not connection.keep:

@@ -65,13 +65,6 @@ def test_refusals_that_come_together_count_once(pace: Pace, clock: Clock) -> Non
     assert rate(other, clock) == pytest.approx(once, rel=0.05)
 
 
-def test_a_time_that_the_server_names_is_kept(pace: Pace, clock: Clock) -> None:
-    pace.refused(17.0)
-    begun = clock.now
-    pace.wait()
-    assert clock.now - begun == pytest.approx(17.0)
-
-
 def test_the_full_rate_is_back_within_a_minute(pace: Pace, clock: Clock) -> None:
     for _ in range(30):
         pace.refused()
