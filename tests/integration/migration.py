@@ -27,7 +27,7 @@ from wherry.client.agent_protocol import AgentProtocol
 from wherry.control import breakglass
 from wherry.model.entry import Kind
 from wherry.model.ledger import Commit, Work, WorkItem
-from wherry.model.outcomes import Counters, Outcome, Row, encode_rows, segment_name
+from wherry.model.outcomes import Counters, Outcome, Row, lines_of
 from wherry.model.wire import Grant, Progress, Renewal, SegmentName, Sighting
 
 VERSION = "2025-12-01"
@@ -80,11 +80,7 @@ class Agent:
             counters.row(row)
         segments: tuple[SegmentName, ...] = ()
         if log:
-            body = encode_rows(log)
-            token = grant.token
-            name = segment_name(grant.order.run, token.partition, token.epoch, seq, body)
-            self.ledger(grant).keep(token, name, body)
-            segments = (SegmentName(name, len(log)),)
+            segments = (self.ledger(grant).keep(grant.token, seq, lines_of(log)),)
         return Progress(Commit(seq, rest, parts), counters, segments, deferred)
 
     def ledger(self, grant: Grant, seconds: float = 10.0) -> Any:

@@ -136,6 +136,65 @@ def rows(log: Path) -> list[dict[str, Any]]:
 
 
 @needs_mounts
+def test_a_full_log_ends_the_copy_and_room_lets_it_go_on(small, shell):
+    """No item stays untold: what the first log has not, the next one has."""
+    place = small("logs", "size=4k,mode=700")
+    options = ("--state", "state.db", "--log", "logs/log.jsonl")
+
+    failed = copied(shell, *options, code=Exit.ERROR)
+
+    assert "logs/log.jsonl" in failed.err
+    assert "No space left" in failed.err
+    told = rows(place / "log.jsonl")
+    remount(place, "size=1m")
+    assert copied(shell, *options).data["items"]["Transferred"] == FILES + 5
+    assert equal(shell)
+    told += rows(place / "log.jsonl")
+    assert {row["itemPath"].encode() for row in told} == set(oracle.folder(shell.folder / "source"))
+
+
+def test_a_log_on_a_device_without_room_ends_the_copy(shell):
+    failed = copied(shell, "--log", "/dev/full", code=Exit.ERROR)
+
+    assert "/dev/full" in failed.err
+    assert "No space left" in failed.err
+
+
+@needs_mounts
+def test_a_full_state_ends_the_copy_and_room_lets_it_go_on(small, shell):
+    place = small("states", "size=40k,mode=700")
+
+    failed = copied(shell, "--state", "states/state.db", code=Exit.ERROR)
+
+    assert "state" in failed.err
+    remount(place, "size=16m")
+    again = copied(shell, "--state", "states/state.db")
+    assert again.data["items"]["Scanned"] == FILES + 5
+    assert equal(shell)
+
+
+@needs_mounts
+def test_a_state_that_may_only_be_read_is_named_before_anything_is_copied(small, shell):
+    place = small("states", "size=1m,mode=700")
+    remount(place, "ro")
+
+    failed = shell.process(
+        "copy",
+        "source",
+        "target",
+        "--workers",
+        "1",
+        "--quiet",
+        "--state",
+        "states/state.db",
+        code=Exit.ERROR,
+    )
+
+    assert "states/state.db" in failed.err
+    assert not (shell.folder / "target").exists() or not os.listdir(shell.folder / "target")
+
+
+@needs_mounts
 @pytest.mark.parametrize("name", ["log.jsonl", "log.tsv"])
 def test_a_log_that_may_not_be_written_is_named_before_anything_is_copied(small, shell, name):
     place = small("logs", "size=1m,mode=700")

@@ -86,7 +86,9 @@ class Line:
     def copy(self, *script: Fault, attempts: int = 4, **options: Any) -> Report:
         """Copy with little patience; `script` is of the target."""
         self.rows = LoggedRows()
-        patience = Patience(attempts, 20, 0.001, 0.01, sleep=self._wait)
+        patience = Patience(
+            attempts, 20, 0.001, 0.01, sleep=self._wait, busy_attempts=attempts, busy_seconds=20
+        )
 
         def opened(spec: StoreSpec, store: Store) -> Store:
             if spec.kind != "blob":

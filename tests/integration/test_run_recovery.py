@@ -147,7 +147,7 @@ def test_a_full_disk_under_the_logs(tmp_path: Path, azurite: Azurite) -> None:
             with pytest.raises(ApiError) as refused:
                 agent.ledger(grant).commit(grant.token, unnamed)
             assert refused.value.code == "SegmentMissing"
-        agent.ledger(grant).keep(grant.token, name, body)
+        agent.ledger(grant).put(grant.token, name, body)
         agent.ledger(grant).commit(grant.token, unnamed)
         job.await_status("Succeeded")
         assert len(job.copy_log(**{"$top": "1000"})) == 5000

@@ -55,7 +55,7 @@ def test_segments_are_what_their_names_say(here: World) -> None:
         (f"{place}/1-{digest}.tmp", good),
     ):
         with pytest.raises(ApiError) as refused:
-            agent.ledger(grant).keep(grant.token, name, body)
+            agent.ledger(grant).put(grant.token, name, body)
         assert refused.value.status in (400, 404)
     unnamed = Progress(Commit(1, None), Counters(), (SegmentName(f"{place}/1-{'1' * 64}", 1),))
     with pytest.raises(ApiError) as refused:

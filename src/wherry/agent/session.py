@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wherry.agent.log_lines import tell
@@ -150,6 +150,9 @@ class Session:
         order = grant.order
         source = self._spec(order.source, "source", grant, ledger)
         target = self._spec(order.target, "target", grant, ledger)
+        if order.options.dry_run:
+            # Not even its root is made, nor anything tidied up there.
+            target = replace(target, create=False)
         if order.source.kind == order.target.kind == LOCAL:
             check_apart(source, target)
         return source, target

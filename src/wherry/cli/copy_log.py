@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from wherry.model.errors import UsageError
 from wherry.model.outcomes import iso_time
@@ -64,13 +65,20 @@ def opened(file: Path) -> Iterator[Lines]:
         if file.suffix == ".parquet":
             yield stack.enter_context(_parquet(file))
         else:
-            out = stack.enter_context(file.open("wb"))
-            yield _writer(out, _json if file.suffix in (".jsonl", ".json", ".ndjson") else _tsv)
+            # Unbuffered: segments are large, and what could not be written is known at once.
+            out = stack.enter_context(file.open("wb", buffering=0))
+            yield _writer(out, file, _json if file.suffix in (".jsonl", ".json", ".ndjson") else _tsv)
 
 
-def _writer(out: BinaryIO, form: Callable[[str], str]) -> Lines:
+def _writer(out: FileIO, file: Path, form: Callable[[str], str]) -> Lines:
     def write(lines: str) -> None:
-        out.write(form(lines).encode())
+        left = memoryview(form(lines).encode())
+        try:
+            while left:
+                left = left[out.write(left) :]
+        except OSError as trouble:
+            # The system does not say of which file it is.
+            raise OSError(trouble.errno, trouble.strerror, str(file)) from trouble
 
     return write
 

@@ -129,11 +129,15 @@ class LeasedLedger:
         return [item for item in found if work.after < item.key <= work.through]
 
     def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
-        """Store a segment of the copy log; it exists for readers once a commit names it."""
+        """Store lines of the copy log as a segment; it exists for readers once a commit names it."""
         segment = encode_lines(lines)
         name = segment_name(self._run, token.partition, token.epoch, seq, segment)
-        self._persist("PUT", f"/segments/{name}", content=segment, headers=lease_header(token))
+        self.put(token, name, segment)
         return SegmentName(name, lines.count(b"\n"))
+
+    def put(self, token: Token, name: str, segment: bytes) -> None:
+        """Store a segment under the name that its content asks for."""
+        self._persist("PUT", f"/segments/{name}", content=segment, headers=lease_header(token))
 
     def sight(self, token: Token, sighting: Sighting) -> Start:
         """Tell what both sides are."""

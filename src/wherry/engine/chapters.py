@@ -135,7 +135,12 @@ class Chapter:
         if self.logged:
             self.lines.append(line_of(row))
         if row.outcome in _WRITTEN and (row.kind is not Kind.FOLDER or row.outcome is Outcome.DELETED):
-            self.touched.add(parent(row.path))
+            self._touch(parent(row.path))
+
+    def _touch(self, folder: bytes) -> None:
+        if folder not in self.touched:
+            self.touched.add(folder)
+            self.weight += 2 * len(folder)
 
     def settle(self, folder: bytes, entries: list[Entry]) -> None:
         """Count and log files of a folder that are equal on both sides."""
@@ -145,7 +150,7 @@ class Chapter:
     def transferred(self, folder: bytes, entries: list[Entry]) -> None:
         """Count and log files of a folder that were copied."""
         self._end_alike(folder, entries, Outcome.TRANSFERRED, deeds.TRANSFERRED)
-        self.touched.add(folder)
+        self._touch(folder)
 
     def _end_alike(self, folder: bytes, entries: list[Entry], outcome: Outcome, code: str) -> None:
         self.counters.count(outcome, len(entries), sum([entry[2] for entry in entries]))
@@ -160,7 +165,7 @@ class Chapter:
         self.deferred.append(item)
         self.weight += len(item.key) + len(item.path)
         if item.phase is Phase.FOLDERS and item.counted:
-            self.touched.add(parent(item.path))
+            self._touch(parent(item.path))
 
     def hand_out(self, deed: Deed, size: int) -> None:
         """Leave an item to the team."""
@@ -201,13 +206,20 @@ class Chapters:
             self._copy_plain(chapter)
         if chapter.deeds:
             self._begin(chapter)
-        while len(self._open) > _OPEN_CHAPTERS and self._under_way() > 2 * self._desk.team.width:
+        while self._crowded():
             self._finish_first()
         while self._open and (self._open[0].load is None or self._open[0].load.done()):
             self._finish_first()
 
-    def _under_way(self) -> int:
-        return sum(len(chapter.deeds) for chapter in self._open)
+    def _crowded(self) -> bool:
+        """Whether more deeds are under way than need be, or too much waits behind the first ones for its commit."""
+        waiting = self._open
+        if len(waiting) <= _OPEN_CHAPTERS:
+            return False
+        if sum(len(chapter.deeds) for chapter in waiting) > 2 * self._desk.team.width:
+            return True
+        items = sum(chapter.items for chapter in waiting)
+        return items > 2 * COMMIT_ITEMS or sum(chapter.weight for chapter in waiting) > COMMIT_BYTES
 
     def _begin(self, chapter: Chapter) -> None:
         desk, todo = self._desk, chapter.deeds
@@ -297,13 +309,15 @@ class Chapters:
 
     def _deferred(self) -> tuple[WorkItem, ...]:
         """What is put off, each item once; folders in which something was written need their times again."""
+        # A dry run tells of writing and has written nothing.
+        real = self._desk.target.traits.folders == "real" and not self._desk.options.dry_run
         found: dict[tuple[Phase, bytes], WorkItem] = {}
         for chapter in self._ready:
             for item in chapter.deferred:
                 known = found.get((item.phase, item.key))
                 if known is None or item.counted:
                     found[item.phase, item.key] = item
-            for path in chapter.touched if self._desk.target.traits.folders == "real" else ():
+            for path in chapter.touched if real else ():
                 item = WorkItem(Phase.FOLDERS, work_key(Phase.FOLDERS, path), path, counted=False, kind="D")
                 found.setdefault((item.phase, item.key), item)
         return tuple(found.values())
@@ -329,7 +343,8 @@ class Chapters:
 
     def _note(self, chapter: Chapter, row: Row) -> None:
         chapter.note(row)
-        if row.outcome is Outcome.FAILED and self._deleting:
+        more = self._deleting or row.path.endswith(names.SEPARATOR)
+        if row.outcome is Outcome.FAILED and more:
             chapter.counters.scanned(row.size)
 
     def _tell(self, chapter: Chapter) -> None:

@@ -82,8 +82,8 @@ def do(both: Both, deed: Deed) -> list[Row]:
         return [_copy(both, deed)]
     except StoreError as error:
         both.fence()
-        _escalate(both, error)
-        return [failed(deed.path, deed.source, error)] if deed.counted else []
+        escalate(both, error)
+        return [failed(deed.path, deed.source, error) if deed.counted else failed_within(deed.path, error)]
 
 
 def failed(path: bytes, entry: Entry | None, error: StoreError, code: str = "") -> Row:
@@ -94,12 +94,20 @@ def failed(path: bytes, entry: Entry | None, error: StoreError, code: str = "") 
     return Row(time.time(), kind, outcome, code, size, path, str(error))
 
 
+def failed_within(folder: bytes, error: StoreError) -> Row:
+    """The row of what failed about a folder that has a row of its own already: the rest of its listing, its times.
+
+    It stands for an item more; its path is the folder's with a slash at the end.
+    """
+    return Row(time.time(), Kind.FOLDER, Outcome.FAILED, error.code, 0, folder + names.SEPARATOR, str(error))
+
+
 def row(path: bytes, entry: Entry, code: str = TRANSFERRED, outcome: Outcome = Outcome.TRANSFERRED) -> Row:
     """The row of an item that ended well."""
     return Row(time.time(), entry.kind, outcome, code, entry.size, path)
 
 
-def _escalate(both: Both, error: StoreError) -> None:
+def escalate(both: Both, error: StoreError) -> None:
     """Raise what is not one item's trouble: ask the target itself when it refused or could not be reached."""
     if isinstance(error, Full):
         raise RunError("AZSM1040", "No space is left on it.") from error
@@ -146,11 +154,15 @@ def _is_spelled(target: Store, path: bytes) -> bool:
 
 def foreseen(both: Both, deed: Deed) -> Row:
     """What a deed that depends on a closer look would come to; nothing is changed."""
-    entry = deed.source
+    entry, do = deed.source, deed.do
     if entry is None:
         raise NotFound("the source item is gone")
+    if do is Do.DEFER_LINK:
+        do = both.judge.compare_file(entry, deed.target).do
     try:
-        decision, _ = _looked_at(both, deed.do, deed.path, entry, deed.target)
+        decision, expect = _looked_at(both, do, deed.path, entry, deed.target)
+        if decision.do is Do.MAKE_LINK and _is_linked(both, deed.path, entry, expect):
+            decision = Decision(Do.NOTHING, "AZSM2041")
     except StoreError as error:
         return failed(deed.path, entry, error)
     return settled(deed.path, entry, decision.code) if decision.do is Do.NOTHING else row(deed.path, entry)
@@ -192,8 +204,22 @@ def _describe(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> No
         return
     attributes = None
     if both.judge.holds.attributes and isinstance(both.source, HasAttributes):
-        attributes = both.judge.preserved(both.source.attributes(path))
-    both.target.describe(path, both.judge.masked(entry), expect, attributes)
+        preserved = both.judge.preserved(both.source.attributes(path))
+        attributes = tuple(sorted(preserved + transfer.staying(both, path, expect)))
+    like = both.judge.onto(entry, expect)
+    if like.modified is None and expect is not None:
+        like = like._replace(modified=expect.modified)
+    both.target.describe(path, like, expect, attributes)
+
+
+def _is_linked(both: Both, path: bytes, entry: Entry, present: Entry | None) -> bool:
+    """Whether the target has the symbolic link already, with its metadata."""
+    source, target = both.source, both.target
+    if present is None or present.kind is not Kind.LINK or not both.judge.is_described(entry, present):
+        return False
+    if not (isinstance(source, ReadsLinks) and isinstance(target, ReadsLinks)):
+        return False
+    return source.read_link(path) == target.read_link(path)
 
 
 def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row:
@@ -203,10 +229,10 @@ def _symlink(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> Row
     text = source.read_link(path)
     if expect is not None and expect.kind is Kind.LINK and target.read_link(path) == text:
         if both.judge.is_described(entry, expect) or not isinstance(target, Describes):
-            return row(path, entry, "AZSM2041", Outcome.NO_TRANSFER_NEEDED)
-        target.describe(path, both.judge.masked(entry), expect)
+            return settled(path, entry, EARLIER if both.judge.is_of_this_run(expect) else "AZSM2041")
+        target.describe(path, both.judge.onto(entry, expect), expect)
         return row(path, entry, "AZSM2044")
-    target.make_symlink(path, text, both.judge.masked(entry), expect)
+    target.make_symlink(path, text, both.judge.onto(entry, expect), expect)
     return row(path, entry)
 
 
@@ -232,7 +258,7 @@ def _link_group(both: Both, deed: Deed) -> list[Row]:
                 first, file = path, entry.one_file
         except StoreError as error:
             both.fence()
-            _escalate(both, error)
+            escalate(both, error)
             rows.append(failed(path, None, error))
         finally:
             both.moved()
@@ -267,6 +293,8 @@ def _finish(both: Both, deed: Deed) -> list[Row]:
     """Give a folder its metadata, now that nothing in it will change any more."""
     entry = both.source.stat(deed.path)
     if entry is None or entry.kind is not Kind.FOLDER:
+        if not deed.counted:
+            return []  # It was of the target alone, and something in it was deleted.
         raise NotFound("the source folder vanished")
     present = both.target.stat(deed.path)
     if present is not None and present.kind is not Kind.FOLDER:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wherry.model import ledger, run, wire
-from wherry.model.errors import RunError, UsageError
+from wherry.model.errors import RunError, UsageError, WherryError
 from wherry.model.ledger import Part, Partition, Phase, Slice, Span, Token, WorkItem
 from wherry.model.options import CopyMode
 from wherry.model.outcomes import Counters, segment_name
@@ -66,24 +66,36 @@ class LocalLedger:
 
     def __init__(self, file: Path | None = None) -> None:
         self._lock = threading.Lock()
-        # Without a file of its own it is in memory as far as that is small, in one without a name beyond.
-        self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False)
-        if file is not None:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self._file = file
         self._incarnation = secrets.token_hex(8)
+        with self._held():
+            # Without a file of its own it is in memory as far as that is small, in one without a name beyond.
+            self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False)
+            if file is not None:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """One thread at a time; what the database complains of names the file."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as trouble:
+                raise WherryError(f"{self._file or 'The ledger'}: {trouble}.") from trouble
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._held():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def open(self, order: RunOrder) -> bool:
         """Begin the run, or go on with the one that the file holds.  True when it goes on.
@@ -128,7 +140,7 @@ class LocalLedger:
 
     def busy(self) -> bool:
         """Whether a lease is out, so that more work may come."""
-        with self._lock:
+        with self._held():
             query = "SELECT count(*) FROM partition WHERE lease <> '' AND rest IS NOT NULL"
             return bool(self._db.execute(query).fetchone()[0])
 
@@ -163,7 +175,7 @@ class LocalLedger:
                 _update(db, ledger.release(partition, lost))
 
     def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
-        with self._lock:
+        with self._held():
             rows = self._db.execute(
                 "SELECT * FROM item WHERE phase = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
                 (work.phase, max(after, work.after), work.through, limit),
@@ -194,7 +206,7 @@ class LocalLedger:
     def segments(self) -> Iterator[bytes]:
         """The log lines of all commits, in order; what was given is forgotten when the next is asked for."""
         while True:
-            with self._lock:
+            with self._held():
                 row = self._db.execute(
                     "SELECT rowid, data FROM segment WHERE rows > 0 ORDER BY rowid LIMIT 1"
                 ).fetchone()
@@ -206,18 +218,18 @@ class LocalLedger:
 
     def counters(self) -> Counters:
         """The counters of all commits so far."""
-        with self._lock:
+        with self._held():
             return _counters(self._db)
 
     def scanning(self) -> bool:
         """Whether spans are still to be walked."""
-        with self._lock:
+        with self._held():
             query = "SELECT count(*) FROM partition WHERE rest IS NOT NULL AND stage < ?"
             return bool(self._db.execute(query, (Phase.LINKS << 16,)).fetchone()[0])
 
     def error(self) -> str | None:
         """A run code that was noted on the way."""
-        with self._lock:
+        with self._held():
             noted: str | None = self._db.execute("SELECT error FROM run").fetchone()[0]
             return noted
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -163,6 +164,9 @@ def _begin(parent: Connection, held: Connection) -> None:
     # Entries come by thousands and go by reference counts: looking for cycles among them finds none.
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    # Each of many threads keeps some folders and a connection open.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -103,14 +103,15 @@ class SpanWork:
             code = "AZSM1001" if isinstance(error, SourceUnlisted) else "AZSM1021"
             raise RunError(code, str(error)) from error
         self._chapter.counters.scanned(0)
-        self._chapter.note(deeds.failed(folder, Entry(folder, Kind.FOLDER), error))
+        self._chapter.note(deeds.failed_within(folder, error))
 
     def _turn(self) -> None:
         """Close the chapter and begin the next."""
         if self._reached is not None:
             self._chapter.end = self._reached
         self._chapters.close(self._chapter)
-        self._chapter = Chapter(min(CHAPTER_ITEMS, 2 * self._chapter.room), logged=self._desk.logged)
+        room = min(CHAPTER_ITEMS, self._desk.team.room, 2 * self._chapter.room)
+        self._chapter = Chapter(room, logged=self._desk.logged)
 
     def _give_away(self) -> bool:
         """Let others have the later part of what was not reached; False when there is nothing to give."""
@@ -236,7 +237,7 @@ class SpanWork:
             if not self._desk.options.dry_run:
                 size = source.size if do in (Do.TRANSFER, Do.CHECK) else 0
                 chapter.hand_out(Deed(do, path, source, target), size)
-            elif do in (Do.CHECK, Do.LOOK):
+            elif do in (Do.CHECK, Do.LOOK) or (target and do in (Do.MAKE_LINK, Do.DEFER_LINK)):
                 chapter.note(deeds.foreseen(self._desk.both, Deed(do, path, source, target)))
             else:
                 chapter.note(self._foretold(path, source))
@@ -257,6 +258,7 @@ class SpanWork:
             if target is None and not dry and isinstance(self._desk.target, MakesFolders):
                 self._desk.target.make_folder(path)
         except StoreError as error:
+            deeds.escalate(self._desk.both, error)
             if self._walk.inside(path):
                 self._walk.leave()
             chapter.note(deeds.failed(path, source, error))
@@ -311,8 +313,10 @@ class SpanWork:
             self._only_target(path, target)
 
     def _unwanted(self, path: bytes, target: Entry) -> bool:
-        options = self._desk.options
-        return options.mode is CopyMode.MIRROR and not self._judge.excludes(path, target.kind)
+        """Whether a mirror does without what only the target has: not where a filter keeps it, or all that is in it."""
+        judge, folder = self._judge, target.kind is Kind.FOLDER
+        kept = judge.excludes(path, target.kind) or (folder and judge.prunes(path))
+        return self._desk.options.mode is CopyMode.MIRROR and not kept
 
     def _only_target(self, path: bytes, target: Entry) -> None:
         """In Mirror, an item of the target alone is a candidate for deletion, unless a filter keeps it."""
@@ -321,7 +325,10 @@ class SpanWork:
         if target.kind is Kind.FOLDER:
             try:
                 self._walk.enter(path, in_source=False, in_target=True)
-            except StoreError:
+            except StoreError as error:
+                # Never an item of the source, but it must be seen that it stays.
+                self._chapter.counters.scanned(0)
+                self._chapter.note(deeds.failed(path, target, error))
                 return
         if self._desk.options.dry_run:
             self._chapter.note(deeds.row(path, target, "AZSM2051", Outcome.DELETED))

@@ -8,6 +8,7 @@ as many threads as the tuner finds worth having.  Used by `chapters` and `transf
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ HEAVY = 64 * 1024 * 1024
 _HANDFUL = 8
 _HANDFUL_BYTES = 1024 * 1024
 _TUNE_SECONDS = 0.4
+_ROOM = 8
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -49,6 +51,11 @@ class Team:
     def width(self) -> int:
         """How many things are worth having under way at once."""
         return self._width
+
+    @property
+    def room(self) -> int:
+        """How many deeds at most to hand out at a time: few on a slow target, so that others find some to share."""
+        return sys.maxsize if self.local else _ROOM * self._width
 
     def do(
         self, deeds: Sequence[D], deed: Callable[[D], list[T]], size: Callable[[D], int]

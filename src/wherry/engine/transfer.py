@@ -15,12 +15,13 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from wherry.engine.team import HEAVY
-from wherry.model.entry import Entry
+from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Changed, Corrupt, Denied, SourceDenied, StoreError
 from wherry.model.options import Verify
 from wherry.stores.port import (
     BeginsParts,
     Content,
+    HasAttributes,
     Reader,
     Store,
     TakesParts,
@@ -48,7 +49,7 @@ def copy_file(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> No
         # A small one is found to be another version right after it was read, too.
         if strict and entry.size > _PIECE and reader.entry().version != entry.version:
             raise Changed("it is not what the listing told")
-        content = Content(reader, entry, strict, both.judge.preserved)
+        content = Content(reader, entry, strict, both.judge.preserved, staying(both, path, expect))
         _put(both, path, content, entry, expect)
         if _is_read_back(options.verify, options.sample):
             try:
@@ -67,8 +68,21 @@ def _opened(source: Store, path: bytes) -> Reader:
         raise SourceDenied(str(denied)) from denied
 
 
+def staying(both: Both, path: bytes, present: Entry | None) -> Attributes:
+    """The extended attributes of the target's item that are not to become those of the source."""
+    judge, target = both.judge, both.target
+    if (
+        present is None
+        or judge.keeps_all
+        or present.kind is Kind.LINK
+        or not isinstance(target, HasAttributes)
+    ):
+        return ()
+    return judge.unpreserved(target.attributes(path))
+
+
 def _put(both: Both, path: bytes, content: Content, entry: Entry, expect: Entry | None) -> None:
-    target, like = both.target, both.judge.masked(entry)
+    target, like = both.target, both.judge.onto(entry, expect)
     limit = target.traits.put_limit
     if limit and content.size > limit and isinstance(target, TakesParts):
         _in_parts(both, target, path, content, like, expect)

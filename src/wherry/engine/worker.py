@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wherry.engine.chapters import Desk, look
+from wherry.engine.chapters import Desk, Stopped, look
 from wherry.engine.deeds import Both
 from wherry.engine.lease import LeaseClock, LeaseTable
 from wherry.engine.ledger import Ledger
@@ -76,12 +76,18 @@ def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
         clock.fence()
         clock.note()
 
+    def patient() -> None:
+        # A turn may be hours away: whoever waits for it obeys at once.
+        moved()
+        if clock.stop:
+            raise Stopped
+
     # A large file passes the target's fence again and again: that is progress, too.
     with (
         closing(open_source(task.source, clock.fence)) as near,
         closing(open_store(task.target, moved)) as far,
         closing(Team(near.traits, far.traits)) as team,
-        _paced(task.limits, moved) as pacer,
+        _paced(task.limits, patient) as pacer,
     ):
         start = ledger.sight(task.grant.token, look(near, far))
         attempt = Attempt(task.grant.revisited, start.since, start.restarted)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from wherry.model.errors import UsageError
 
 SEPARATOR = b"/"
+# No folder of any machine can hold it, but an object store may.
+NUL = b"\0"
 TEMPORARY = b".wherry-"
 
 _RISKY = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\\\\]")
@@ -127,7 +129,8 @@ class NameRules:
         return (
             self.unit == "bytes"
             and self.part_length >= 255
-            and self == NameRules(part_length=self.part_length)
+            and self.reserved in (b"", NUL)
+            and self == NameRules(part_length=self.part_length, reserved=self.reserved)
         )
 
     def problem(self, path: bytes) -> str | None:

@@ -85,6 +85,8 @@ class Attempt:
 
 # The longest name of `NameRules.is_simple`.
 _SIMPLE_NAME = 255
+# The bits of a mode that lend nobody's rights.
+_WITHOUT_OWNER = 0o1777
 
 
 class Judge:
@@ -215,12 +217,17 @@ class Judge:
             # Nobody knows whether it reached the disk, was read back, or was finished at all: times are set last.
             return Decision(Do.TRANSFER)
         if self.metadata_differs(source, target) or not self._same_time(source, target):
-            return Decision(Do.DESCRIBE, "AZSM2044")
+            return self._described(source, target)
         if earlier:
             return Decision(Do.NOTHING, "AZSM2043")
         if self._was_described(source, target):
-            return Decision(Do.DESCRIBE, "AZSM2044")
+            return self._described(source, target)
         return Decision(Do.NOTHING, code)
+
+    def _described(self, source: Entry, target: Entry) -> Decision:
+        """Other metadata for a file, but not for what has other names besides: those may be of anybody."""
+        shared = self._linked and target.links > 1 and source.links == 1
+        return Decision(Do.TRANSFER) if shared else Decision(Do.DESCRIBE, "AZSM2044")
 
     @property
     def revisited(self) -> bool:
@@ -269,7 +276,7 @@ class Judge:
         """Whether mode or owner are not what they should be."""
         holds = self.holds
         # Who may not give files away must not set bits that lend the owner's rights.
-        mask = 0o7777 if holds.owner else 0o1777
+        mask = 0o7777 if holds.owner else _WITHOUT_OWNER
         wanted = source.mode if holds.mode else None
         if wanted is not None and (target.mode is None or (wanted ^ target.mode) & mask):
             return True
@@ -296,6 +303,24 @@ class Judge:
             gid=entry.gid if holds.owner else None,
             modified=entry.modified if holds.times else None,
         )
+
+    def onto(self, entry: Entry, present: Entry | None) -> Entry:
+        """The same for an item that is there already: mode and owner that are not to be preserved stay as they are."""
+        like = self.masked(entry)
+        if like is entry or present is None or present.kind is not entry.kind or not present.sealed:
+            return like
+        mode = present.mode if like.mode is None else like.mode
+        if like.uid is not None:
+            return like._replace(mode=mode)
+        if like.mode is not None:
+            # What lends the rights of the source's owner must not lend those of another.
+            mode = like.mode & _WITHOUT_OWNER
+        return like._replace(mode=mode, uid=present.uid, gid=present.gid)
+
+    def unpreserved(self, attributes: Attributes) -> Attributes:
+        """Those extended attributes of an item of the target that stay, whatever the source has."""
+        preserved = self.preserved(attributes)
+        return tuple(one for one in attributes if one not in preserved)
 
 
 def _preserving(holds: Holds, options: JobOptions) -> Holds:

@@ -116,23 +116,27 @@ class Content:
         entry: Entry,
         check: bool = True,
         keep: Callable[[Attributes], Attributes] | None = None,
+        besides: Attributes = (),
     ) -> None:
         self.reader = reader
         self.entry = entry
         self.size = entry.size
         self._check = check
         self._keep = keep
+        self._besides = besides
 
     def by(self, reader: Reader) -> Content:
         """The same content read by another reader, for another thread."""
-        return Content(reader, self.entry, self._check, self._keep)
+        return Content(reader, self.entry, self._check, self._keep, self._besides)
 
     def attributes(self) -> Attributes:
-        """The extended attributes of the open source that are to be kept; none where its store has none."""
+        """The extended attributes of the open source that are to be kept, and `besides` what stays of the target's."""
         # Not by `isinstance`: of a protocol it takes longer than to read a small file.
         own: Callable[[], Attributes] | None = getattr(self.reader, "attributes", None)
         found = own() if own is not None else ()
-        return self._keep(found) if found and self._keep is not None else found
+        if found and self._keep is not None:
+            found = self._keep(found)
+        return tuple(sorted(found + self._besides)) if self._besides else found
 
     def whole(self) -> bytes | memoryview:
         """All bytes, checked: `read` and `check` in one, and quickly where the reader `ReadsWhole`."""

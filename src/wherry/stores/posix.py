@@ -182,12 +182,16 @@ class PosixStore(PosixSource):
                 born = self._births.get(folder) or self._learn(folder, made)
                 dress_new(made, like, self._owner, born, ())
                 whole = True
-        except OSError:
+        except (OSError, StoreError):
             whole = False
         finally:
             if not whole:
                 inode = os.fstat(made).st_ino
-            os.close(made)
+            try:
+                os.close(made)
+            except OSError:
+                # A file system of another machine tells only now what it could not write.
+                whole = False
         if not whole:
             self._take_back(folder + b"/" + name if folder else name, inode)
         return whole

@@ -84,5 +84,7 @@ class PosixLane:
                 left.append(number)
                 continue
             if not finish(made, folder, name, data, entry):
-                left.append(number)
+                # What is wrong comes again, or the folder is another one by now.
+                left.extend(range(number, len(entries)))
+                break
         return left

@@ -58,7 +58,7 @@ class PosixSource:
         longest = os.statvfs(self._root).f_namemax or 255
         self.traits = Traits(
             holds=Holds(
-                names.NameRules(part_length=longest),
+                names.NameRules(part_length=longest, reserved=names.NUL),
                 precision=time_step(self._root),
                 owner=self._owner,
                 attributes=self._attributes,
@@ -157,7 +157,8 @@ class PosixSource:
         if not self._target or not stale or stat.S_ISDIR(found.st_mode) or in_use(at, name):
             return False
         self._fence()
-        with suppress(FileNotFoundError):
+        # Where we may not remove it, it stays, and harms nothing.
+        with suppress(OSError):
             os.unlink(name, dir_fd=at)
         return True
 

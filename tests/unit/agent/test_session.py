@@ -267,6 +267,23 @@ def test_a_folder_that_is_not_allowed_is_not_opened(
     assert code == "AZSM1007"
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_dry_run_makes_no_target(
+    session: Session,
+    folders: tuple[Path, Path],
+    grant: Grant,
+    monkeypatch: pytest.MonkeyPatch,
+    dry_run: bool,
+) -> None:
+    seen = []
+    engine(monkeypatch, lambda source, target, clock: seen.append((source.create, target.create)))
+    order = replace(grant.order, options=JobOptions(dry_run=dry_run))
+
+    assert session.work(replace(grant, order=order), boot_time())
+
+    assert seen == [(False, not dry_run)]
+
+
 def test_a_container_is_opened_with_its_credential(
     session: Session, grant: Grant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,10 @@ from wherry.model.entry import Kind
 from wherry.model.errors import (
     CODES,
     Conflict,
+    Corrupt,
+    Denied,
+    Full,
+    NotFound,
     StoreError,
     Unavailable,
 )
@@ -45,6 +49,7 @@ FLAVOURS: dict[str, dict[str, Any]] = {
     "parts": {"folders": "markers", "put_limit": 8, "part_size": 4},
     "unordered": {"order": "none"},
 }
+SOON = 0.01
 
 
 def _fault(error: Callable[[], StoreError], **more: Any) -> Callable[[int], Fault]:
@@ -52,10 +57,23 @@ def _fault(error: Callable[[], StoreError], **more: Any) -> Callable[[int], Faul
 
 
 TARGET_KINDS = {
+    "request lost": _fault(lambda: Unavailable("timed out before it was sent")),
+    "answer lost": _fault(lambda: Unavailable("timed out, nobody knows"), after=True),
+    "reset in the middle": _fault(lambda: Unavailable("connection reset"), halfway=True),
+    "told to wait": _fault(lambda: Unavailable("busy", SOON)),
+    "another etag": _fault(lambda: Conflict("it is not what was seen")),
+    "another etag after the effect": _fault(lambda: Conflict("it is not what was seen"), after=True),
+    "refused": _fault(lambda: Denied("403")),
+    "full": _fault(lambda: Full("no space")),
+    "damaged on its way": _fault(lambda: Corrupt("the checksum is another one")),
     "gone for good": _fault(lambda: Unavailable("no route"), times=FOR_GOOD),
     "answers lost for good": _fault(lambda: Unavailable("nobody knows"), after=True, times=FOR_GOOD),
 }
 SOURCE_KINDS = {
+    "request lost": _fault(lambda: Unavailable("timed out")),
+    "broken off": _fault(lambda: Unavailable("connection reset"), halfway=True),
+    "refused": _fault(lambda: Denied("403")),
+    "vanished": _fault(lambda: NotFound("no such item")),
     "gone for good": _fault(lambda: Unavailable("no route"), times=FOR_GOOD),
     "it ends early": lambda nth: Fault("open", nth=nth, extra=-1),
     "it goes on": lambda nth: Fault("open", nth=nth, extra=1),
@@ -157,7 +175,8 @@ def judge(scene: Scene, report: Report) -> None:
         assert row.code in CODES
         if row.outcome in (Outcome.TRANSFERRED, Outcome.NO_TRANSFER_NEEDED):
             # A folder gets its times last of all, after what a run that was broken off came to.
-            length = 1 if row.kind is Kind.FOLDER and broken_off else None
+            open_ended = broken_off or row.path + b"/" in told
+            length = 1 if row.kind is Kind.FOLDER and open_ended else None
             assert there[row.path][:length] == scene.wanted[row.path][:length], row
         elif row.outcome is Outcome.FAILED:
             assert row.detail
@@ -174,7 +193,7 @@ def judge(scene: Scene, report: Report) -> None:
         assert counted.get("Scanned") == report.counters.settled == len(ended)
         assert bool(report.end.code) == bool(counted.get("Failed"))
         unseen = set(scene.wanted) - set(ended)
-        # What lies in a folder that could not be listed; the folder says so.
+        # What lies in a folder that could not be listed; the folder says so, or a row of its rest.
         assert all(any(ended.get(above) is Outcome.FAILED for above in _above(path)) for path in unseen), (
             unseen
         )
@@ -190,7 +209,8 @@ def judge(scene: Scene, report: Report) -> None:
 
 def _above(path: bytes) -> list[bytes]:
     pieces = path.split(b"/")
-    return [b"/".join(pieces[:count]) for count in range(1, len(pieces))]
+    folders = [b"/".join(pieces[:count]) for count in range(1, len(pieces))]
+    return [*folders, *(folder + b"/" for folder in folders)]
 
 
 def _all_calls(

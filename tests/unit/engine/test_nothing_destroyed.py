@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.unit.engine.stage import Passing, fresh_places, order_of, work_off
 from wherry.engine import chapters, deeds
+from wherry.engine.copy import copy
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
@@ -173,3 +175,20 @@ class _Generous:
 def test_more_bytes_than_a_source_was_asked_for_are_no_content():
     with pytest.raises(Corrupt):
         Content(_Generous(), Entry(b"a", Kind.FILE, 4)).read(0, 4)
+
+
+def test_another_name_of_the_targets_file_does_not_get_the_metadata_of_this_one(folders):
+    source, target = folders
+    for folder in folders:
+        (folder / "a").write_bytes(b"1")
+        os.utime(folder / "a", ns=(5, 5))
+    (target / "snapshot").hardlink_to(target / "a")
+    (source / "a").chmod(0o666)
+    before = (target / "snapshot").stat().st_mode
+    near, far = StoreSpec("posix", str(source)), StoreSpec("posix", str(target), create=True)
+
+    assert copy(near, far, JobOptions(), workers=0).counters.items["Transferred"] == 1
+
+    assert (target / "a").stat().st_mode & 0o777 == 0o666
+    assert (target / "snapshot").stat().st_mode == before
+    assert copy(near, far, JobOptions(), workers=0).counters.items == {"Scanned": 1, "NoTransferNeeded": 1}

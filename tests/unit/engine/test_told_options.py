@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wherry.engine.copy import copy
+from wherry.engine.copy import Live, copy
 from wherry.engine.lease import boot_time
 from wherry.engine.pacer import Limits, Pacer, shared_file
 from wherry.model import losses
 from wherry.model.errors import LeaseLost
 from wherry.model.names import NameRules
-from wherry.model.options import JobOptions, Preserve
+from wherry.model.options import Compare, CopyMode, JobOptions, Preserve, Verify
 from wherry.model.plan import Holds
 from wherry.stores.port import StoreSpec
 from wherry.stores.posix import PosixStore
@@ -67,6 +68,26 @@ def test_whoever_waits_for_its_turn_sees_that_its_lease_is_over():
         os.unlink(path)
 
 
+class _EnoughError(Exception):
+    """Somebody does not want to wait."""
+
+
+def test_a_copy_with_a_small_limit_stops_at_once(tmp_path):
+    near, far = _places(tmp_path)
+    for number in range(3):
+        Path(near.location, str(number)).write_bytes(bytes(1000))
+    begun = boot_time()
+
+    def stop(live: Live) -> None:
+        if live.threads or boot_time() - begun > 0.3:
+            raise _EnoughError
+
+    with pytest.raises(_EnoughError):
+        copy(near, far, JobOptions(bandwidth=100), workers=0, progress=stop)
+    # By its limit the last file has its turn after twenty seconds.
+    assert boot_time() - begun < 5
+
+
 def test_nothing_is_listed_where_nothing_can_be_wanted(tmp_path, monkeypatch):
     near, far = _places(tmp_path)
     for path in ("docs/a.md", "docs/b.txt", "other/deep/c.md"):
@@ -115,3 +136,51 @@ def test_a_dry_run_names_what_would_be_lost(tmp_path):
 
     report = copy(near, StoreSpec("posix", str(tmp_path)), JobOptions(dry_run=True), workers=0)
     assert report.losses == {"special": 1}
+
+
+def _looked_at(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    everything = {path: path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {path: (one.st_mode, one.st_mtime_ns, one.st_ctime_ns) for path, one in everything.items()}
+
+
+@pytest.mark.parametrize("mode", list(CopyMode))
+@pytest.mark.parametrize("compare", list(Compare))
+def test_a_dry_run_changes_nothing_at_all(tmp_path, mode, compare, monkeypatch):
+    near, far = _places(tmp_path)
+    source, target = Path(near.location), Path(far.location)
+    for folder in (source / "both", source / "new", target / "both", target / "file"):
+        folder.mkdir(parents=True)
+    for name in ("both/x", "file", "same", "new/x"):
+        (source / name).write_bytes(b"1")
+    (source / "link").symlink_to("same")
+    (source / "second").hardlink_to(source / "same")
+    for name in ("same", "both/.wherry-0123456789abcdef", "gone"):
+        (target / name).write_bytes(b"1")
+    monkeypatch.setattr("wherry.stores.posix_source._STALE_SECONDS", -10)
+    before = _looked_at(target)
+    options = JobOptions(dry_run=True, mode=mode, compare=compare, verify=Verify.READBACK)
+
+    report = copy(near, replace(far, create=False), options, workers=0)
+
+    assert report.counters.items["Transferred"] >= 4
+    assert _looked_at(target) == before
+
+
+@pytest.mark.parametrize("compare", list(Compare))
+def test_a_dry_run_after_a_copy_foresees_nothing_to_be_copied(tmp_path, compare):
+    near, far = _places(tmp_path)
+    source = Path(near.location)
+    (source / "file").write_bytes(b"1")
+    (source / "second").hardlink_to(source / "file")
+    (source / "link").symlink_to("file")
+    copy(near, far, JobOptions(), workers=0)
+    options = JobOptions(dry_run=True, compare=compare)
+
+    report = copy(near, replace(far, create=False), options, workers=0)
+    assert report.counters.items == {"Scanned": 3, "NoTransferNeeded": 3}
+
+    (source / "link").unlink()
+    (source / "link").symlink_to("second")
+    (source / "file").write_bytes(b"12")
+    report = copy(near, replace(far, create=False), options, workers=0)
+    assert report.counters.items == {"Scanned": 3, "Transferred": 3}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wherry.engine import chapters
+from tests.unit.engine.stage import fresh_places
+from wherry.engine import chapters, processes
 from wherry.engine.copy import Report, copy
 from wherry.engine.ledger import LocalLedger
+from wherry.engine.processes import WorkerDied
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import RunError
@@ -78,6 +81,25 @@ def test_a_folder_that_a_filter_keeps_something_in_stays_and_fails_nothing(folde
     assert report.counters.items["Deleted"] == 1
 
 
+def test_a_mirror_leaves_alone_where_nothing_can_be_wanted(folders):
+    source, target = folders
+    for name in ("wanted", "other"):
+        (source / name).mkdir()
+        (source / name / "new").write_text("x")
+        (target / name).mkdir()
+        (target / name / "old").write_text("x")
+    for name in ("alone/empty", "empty", "wanted/empty"):
+        (target / name).mkdir(parents=True)
+    report, rows = _copy(folders, mode=CopyMode.MIRROR, include=("/wanted/**",))
+    assert report.end.status is RunStatus.SUCCEEDED
+    assert {path for path, row in rows.items() if row.outcome is Outcome.DELETED} == {
+        b"wanted/old",
+        b"wanted/empty",
+    }
+    left = {str(path.relative_to(target)) for path in target.rglob("*")}
+    assert left == {"wanted", "wanted/new", "other", "other/old", "alone", "alone/empty", "empty"}
+
+
 def test_what_lies_in_a_folder_that_cannot_be_held_is_told_one_by_one(monkeypatch):
     """A million files that are not there must not look like one."""
     source = MemoryStore("named-source")
@@ -95,6 +117,17 @@ def test_what_lies_in_a_folder_that_cannot_be_held_is_told_one_by_one(monkeypatc
     unsupported = {row.path for row in rows.values() if row.outcome is Outcome.UNSUPPORTED}
     assert unsupported == {b"bad.", b"bad./deep", b"bad./deep/two", b"bad./one"}
     assert report.counters.items == {"Scanned": 6, "Transferred": 2, "Unsupported": 4}
+
+
+def test_a_name_that_no_folder_can_hold_stops_nothing_else(tmp_path):
+    (place, _), target = fresh_places(), tmp_path / "target"
+    for path in (b"a\0b", b"folder\0/inside", b"sound"):
+        MemoryStore(place).seed(path, b"x")
+    specs = StoreSpec("memory", place), StoreSpec("posix", str(target), create=True)
+    _, rows = _told(specs, JobOptions())
+    assert os.listdir(target) == ["sound"]
+    assert {path for path, row in rows.items() if row.code == "AZSM2022"} == set(rows) - {b"sound"}
+    assert len(rows) == 4
 
 
 def test_a_commit_stays_small_enough_to_be_sent(folders, monkeypatch):
@@ -176,3 +209,37 @@ def test_a_disk_that_cannot_be_read_is_told_as_the_sources_trouble(folders, monk
     assert rows[b"sound"].outcome is Outcome.TRANSFERRED
     assert report.counters.items == {"Scanned": 2, "Transferred": 1, "Failed": 1}
     assert os.listdir(folders[1]) == ["sound"]
+
+
+def test_a_target_that_takes_no_more_folders_is_full_and_ends_the_run(folders, monkeypatch):
+    for name in "ab":
+        (folders[0] / name).mkdir()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("wherry.stores.posix.os", _With(os, mkdir=full))
+    report, rows = _copy(folders)
+    assert report.end.code == "AZSM1040"
+    assert not rows
+
+
+def test_a_machine_that_can_start_no_worker_ends_the_copy(folders, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise WorkerDied("A worker process could not be started: too many.")
+
+    monkeypatch.setattr(processes, "_started", refuse)
+    # With a second thread about no process is forked in advance.
+    with ThreadPoolExecutor(1) as other:
+        other.submit(int).result()
+        near, far = (StoreSpec("posix", str(folder)) for folder in folders)
+        report = copy(near, far, JobOptions(), workers=1)
+    assert report.end.code == "AZSM1060"
+    assert "too many" in report.end.message
+
+
+class _With:
+    """A module with some of its functions replaced, for one that uses it."""
+
+    def __init__(self, module: object, **replaced: object) -> None:
+        self.__dict__.update(vars(module), **replaced)

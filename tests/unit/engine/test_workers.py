@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +51,17 @@ def test_a_worker_opens_the_places_anew_for_each_lease(workers, order, tmp_path)
     (tmp_path / "target").mkdir()
     assert copied(order, workers)["Transferred"] == 1
     assert (tmp_path / "target" / "a").exists()
+
+
+def test_a_worker_may_have_as_many_files_open_as_the_system_lets_it():
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few - 1, most))
+    try:
+        with Processes(1, partial(pool._begin, *Pipe(duplex=False))) as made:
+            found = made.submit(resource.getrlimit, resource.RLIMIT_NOFILE).result(LIMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    assert found == (most, most)
 
 
 def _all_below(kind: type[WherryError]) -> list[type[WherryError]]:

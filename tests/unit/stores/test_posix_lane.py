@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -174,18 +175,50 @@ def test_nothing_is_written_when_the_lease_is_over(make: Make, tmp_path: Path) -
 
 
 def test_a_file_that_cannot_be_finished_is_taken_back(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    way.file("one")
-    way.file("two")
+    for name in ("one", "three", "two"):
+        way.file(name)
     real = os.write
 
     def write(descriptor: int, data: bytes) -> int:
-        monkeypatch.setattr("wherry.stores.posix.os.write", real)
-        return real(descriptor, data[:2])
+        into = os.readlink(f"/proc/self/fd/{descriptor}")
+        return real(descriptor, data[:2] if into.endswith("/root/three") else data)
 
     monkeypatch.setattr("wherry.stores.posix.os.write", write)
 
+    # The others are tried the long way, too: it knows what a full disk means.
+    assert way.copy() == [b"three", b"two"]
+    assert os.listdir(way.root) == ["one"]
+
+
+def test_a_file_of_which_the_last_step_fails_is_taken_back(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    way.file("one")
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        real(descriptor)
+        if name.endswith("/root/one"):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr("wherry.stores.posix.os.close", close)
+
     assert way.copy() == [b"one"]
-    assert os.listdir(way.root) == ["two"]
+    assert os.listdir(way.root) == []
+
+
+def test_attributes_that_cannot_be_taken_away_fail_one_file(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.setxattr(way.root, b"system.posix_acl_default", DEFAULT)
+    way.file("one")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr("wherry.stores.posix_attributes.os.removexattr", refuse)
+
+    assert way.copy() == [b"one"]
+    assert os.listdir(way.root) == []
 
 
 def test_a_folder_that_is_not_there_leaves_all(way: Way) -> None:

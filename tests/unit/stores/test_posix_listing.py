@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Iterable
@@ -79,3 +80,20 @@ def test_looking_tells_leftovers_apart_and_takes_old_ones_away(
     kinds = [entry and entry.kind for entry in store.look(b"", [fresh, other, folder])]
     assert kinds == [None, Kind.FILE, Kind.SPECIAL]
     assert sorted(store.names(b"")) == sorted([other, folder])
+
+
+def test_a_draft_of_somebody_else_that_we_may_not_remove_hides_nothing_else(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make()
+    foreign = b".wherry-" + b"0" * 16
+    for name in ("a", os.fsdecode(foreign)):
+        (tmp_path / "root" / name).touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("wherry.stores.posix_source._STALE_SECONDS", -10)
+    monkeypatch.setattr("wherry.stores.posix_source.os.unlink", refuse)
+
+    assert [entry.name for entry in store.list(b"")] == [b"a"]

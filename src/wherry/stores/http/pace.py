@@ -1,8 +1,8 @@
 """How fast one server wants to be asked, learnt from how it refuses.
 
 A server that answers 429 or 503 is asked more slowly by all threads at once: each such moment doubles the gap between
-requests (a time that it names is kept by whoever was refused: `patience`).  Without refusals the gap halves every two seconds until there is none, so
-that the full rate is back within a minute.  Used by `wire`, for each process and server.
+requests (a time that it names is kept by whoever was refused: `patience`).  Without refusals the gap halves every two
+seconds until there is none, so that the full rate is back within a minute.  Used by `wire`.
 """
 
 from __future__ import annotations
