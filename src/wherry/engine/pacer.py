@@ -54,7 +54,7 @@ class Pacer:
     def _turn(self, wanted: tuple[int, int]) -> float:
         """Move the turns on; when ours is."""
         with self._lock:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 now = boot_time()
                 turns = list(_TURNS.unpack_from(self._turns))
@@ -67,7 +67,7 @@ class Pacer:
                 _TURNS.pack_into(self._turns, 0, *turns)
                 return mine
             finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -106,7 +106,10 @@ class Pool:
         if bandwidth is None and requests is None:
             return None
         with self._lock:
-            path = self._paces.get(order.run) or self._paces.setdefault(order.run, shared_file())
+            path = self._paces[order.run] = self._paces.pop(order.run, "") or shared_file()
+            if len(self._paces) > SLOTS:
+                # Of the run that has had no lease for the longest time; whoever has it open keeps it.
+                Path(self._paces.pop(next(iter(self._paces)))).unlink(missing_ok=True)
         return Limits(path, bandwidth, requests)
 
     def _wait(self, future: Future[None], clock: LeaseClock) -> None:

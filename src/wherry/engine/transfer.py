@@ -21,6 +21,7 @@ from wherry.model.options import Verify
 from wherry.stores.port import (
     BeginsParts,
     Content,
+    Describes,
     HasAttributes,
     Reader,
     Store,
@@ -56,6 +57,9 @@ def copy_file(both: Both, path: bytes, entry: Entry, expect: Entry | None) -> No
                 _read_back(both.target, path, content, both.moved)
             except Corrupt:
                 _take_away(both.target, path)
+                raise
+            except StoreError:
+                _put_in_doubt(both.target, path)
                 raise
     finally:
         reader.close()
@@ -177,6 +181,14 @@ def _take_away(target: Store, path: bytes) -> None:
         written = target.stat(path)
         if written is not None:
             target.remove(path, written)
+
+
+def _put_in_doubt(target: Store, path: bytes) -> None:
+    """Give what could not be read back another time than the source's: no later run takes it for equal."""
+    with suppress(StoreError):
+        written = target.stat(path)
+        if written is not None and isinstance(target, Describes):
+            target.describe(path, written._replace(modified=0), written)
 
 
 def _read_back(target: Store, path: bytes, content: Content, moved: Callable[[], None]) -> None:

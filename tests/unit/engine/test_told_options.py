@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wherry.engine import pacer as pacers
 from wherry.engine.copy import Live, copy
 from wherry.engine.lease import boot_time
 from wherry.engine.pacer import Limits, Pacer, shared_file
 from wherry.model import losses
-from wherry.model.errors import LeaseLost
+from wherry.model.errors import LeaseLost, Unavailable
 from wherry.model.names import NameRules
 from wherry.model.options import Compare, CopyMode, JobOptions, Preserve, Verify
 from wherry.model.plan import Holds
@@ -86,6 +91,37 @@ def test_a_copy_with_a_small_limit_stops_at_once(tmp_path):
         copy(near, far, JobOptions(bandwidth=100), workers=0, progress=stop)
     # By its limit the last file has its turn after twenty seconds.
     assert boot_time() - begun < 5
+
+
+def test_workers_that_are_threads_keep_one_limit_too(monkeypatch):
+    path, rounds, rate = shared_file(), 300, 1000
+    real = struct.Struct.unpack_from
+
+    class Turns:
+        """Gives others the processor at the worst moment."""
+
+        size = struct.calcsize("dd")
+        pack_into = struct.Struct("dd").pack_into
+
+        def unpack_from(self, *arguments: Any) -> Any:
+            found = real(struct.Struct("dd"), *arguments)
+            time.sleep(0)
+            return found
+
+    monkeypatch.setattr(pacers, "_TURNS", Turns())
+    begun = boot_time()
+    made = [Pacer(Limits(path, rate, None), lambda: None) for _ in range(2)]
+
+    def work(pacer: Pacer) -> None:
+        for _ in range(rounds):
+            pacer._turn((100, 1))
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, made))
+    assert made[0]._turn((0, 1)) >= begun + 2 * rounds * 100 / rate - 1
+    for pacer in made:
+        pacer.close()
+    Path(path).unlink()
 
 
 def test_nothing_is_listed_where_nothing_can_be_wanted(tmp_path, monkeypatch):
@@ -184,3 +220,23 @@ def test_a_dry_run_after_a_copy_foresees_nothing_to_be_copied(tmp_path, compare)
     (source / "file").write_bytes(b"12")
     report = copy(near, replace(far, create=False), options, workers=0)
     assert report.counters.items == {"Scanned": 3, "Transferred": 3}
+
+
+def test_what_could_not_be_read_back_is_copied_and_read_back_by_the_next_run(tmp_path, monkeypatch):
+    near, far = _places(tmp_path)
+    Path(near.location, "file").write_bytes(b"x")
+    real = PosixStore.open
+
+    def open_(self, path):
+        if Path(far.location) == Path(self._spec.location):
+            raise Unavailable("it does not answer now")
+        return real(self, path)
+
+    options = JobOptions(verify=Verify.READBACK)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(PosixStore, "open", open_)
+        assert copy(near, far, options, workers=0).counters.items["Failed"] == 1
+
+    again = copy(near, far, options, workers=0)
+
+    assert again.counters.items == {"Scanned": 1, "Transferred": 1}

@@ -335,6 +335,6 @@ def test_a_run_whose_source_breaks_off_fails_there_and_deletes_nothing(monkeypat
             assert failed.value.code == code
         else:
             rows = work_off(order, kept, pool, port=ledger_of(kept))
-            assert [row.path for row in rows if row.outcome is Outcome.FAILED] == [b"d"]
+            assert [row.path for row in rows if row.outcome is Outcome.FAILED] == [b"d/"]
             assert {row.path for row in rows if row.outcome is Outcome.TRANSFERRED} >= {b"a/1", b"e", b"f/1"}
     assert {b"d/3", b"d/4"} <= set(target.paths())
