@@ -28,7 +28,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) tests/unit -q
+	$(PYTEST) tests/unit -q -n $(WORKERS) --dist loadscope
 
 test: $(READY)
 	$(BIN)/python tools/servers.py install
