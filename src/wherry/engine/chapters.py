@@ -222,16 +222,16 @@ class Chapters:
         return items > 2 * COMMIT_ITEMS or sum(chapter.weight for chapter in waiting) > COMMIT_BYTES
 
     def _begin(self, chapter: Chapter) -> None:
-        desk, todo = self._desk, chapter.deeds
+        desk, light = self._desk, chapter.deeds
         if not desk.team.local:
-            chapter.load = desk.team.do(todo, desk.do, _heft)
+            chapter.load = desk.team.do(light, desk.do, _heft)
             return
-        heavy = [deed for deed in todo if _heft(deed) >= HEAVY]
+        heavy = [deed for deed in light if _heft(deed) >= HEAVY]
         if heavy:
             chapter.load = desk.team.do(heavy, desk.do, _heft)
-            todo = [deed for deed in todo if _heft(deed) < HEAVY]
+            light = [deed for deed in light if _heft(deed) < HEAVY]
         begun = time.perf_counter()
-        for deed in todo:
+        for deed in light:
             for row in desk.do(deed):
                 self._note(chapter, row)
         desk.effort.writing += time.perf_counter() - begun

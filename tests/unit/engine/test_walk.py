@@ -199,9 +199,9 @@ def test_what_is_given_away_and_what_is_left_are_the_whole(
     found: list[Seen] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "_SAMPLE", sample)
-        todo = [Partition.of(0, Part(Phase.COPY, Span()))]
-        while todo:
-            partition = ledger.grant(todo.pop(), "h", "l", 0.0, 1.0)
+        waiting = [Partition.of(0, Part(Phase.COPY, Span()))]
+        while waiting:
+            partition = ledger.grant(waiting.pop(), "h", "l", 0.0, 1.0)
             assert isinstance(partition.rest, Span)
             walker = Walker(stores, partition.rest, all_of_target, most)
             for _ in range(data.draw(st.integers(0, 6), "steps")):
@@ -216,9 +216,9 @@ def test_what_is_given_away_and_what_is_left_are_the_whole(
             assert 1 <= len(parts) <= pieces
             # As the keeper of the ledger checks it: nothing twice, and nothing that was not to do.
             after, added = ledger.commit(partition, Commit(1, rest, tuple(parts)), 0.0, 1.0)
-            todo += [Partition.of(0, part) for part in added]
+            waiting += [Partition.of(0, part) for part in added]
             if data.draw(st.booleans(), "a successor"):
-                todo.append(ledger.release(after))
+                waiting.append(ledger.release(after))
             else:
                 walker.span = rest
                 found += walker.rest()
