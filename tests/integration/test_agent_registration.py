@@ -223,8 +223,8 @@ def test_the_process_ends_at_once_when_told_to(admin: Administrator, state: Agen
         assert line.startswith("{"), said
 
 
-def test_two_daemons_on_one_state_are_one_too_many(admin: Administrator, state: AgentState) -> None:
-    with daemon(state), daemon(AgentState(state.directory)) as second:
+def test_a_daemon_does_not_start_on_a_state_that_another_uses(state: AgentState) -> None:
+    with state.alone("run"), daemon(AgentState(state.directory)) as second:
         with pytest.raises(WherryError, match="already uses"):
             second.wait()
         second.trouble = None
