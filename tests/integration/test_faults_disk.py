@@ -115,16 +115,16 @@ def test_a_target_without_inodes_is_full(small, shell):
 
 
 @needs_mounts
-def test_a_target_that_may_only_be_read_is_named(small, shell):
+def test_a_target_that_may_only_be_read_ends_the_run_at_once(small, shell):
     target = small("target", "size=64m,mode=700")
     remount(target, "ro")
 
-    failed = copied(shell, "--log", "log.jsonl", code=Exit.ITEMS_FAILED)
+    failed = copied(shell, "--log", "log.jsonl", code=Exit.RUN_FAILED)
 
-    told = rows(shell.folder / "log.jsonl")
-    assert told
-    assert all("Read-only file system" in row["details"] for row in told)
-    assert failed.data["items"]["Failed"] == failed.data["items"]["Scanned"] == len(told)
+    assert failed.data["code"] == "AZSM1021"
+    assert "may only be read" in failed.err
+    assert CODES["AZSM1021"].remedy in failed.err
+    assert rows(shell.folder / "log.jsonl") == []
     remount(target, "rw")
     copied(shell)
     assert equal(shell)

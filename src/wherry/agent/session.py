@@ -21,22 +21,12 @@ from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
+from wherry.engine.places import UNREACHED
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.model.errors import (
-    CODES,
-    ApiError,
-    Denied,
-    LeaseLost,
-    NotFound,
-    RunError,
-    StoreError,
-    Unsafe,
-    UsageError,
-)
+from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, StoreError, UsageError
 from wherry.model.wire import Grant, Place
 from wherry.stores.port import StoreSpec
-from wherry.stores.registry import open_store
 
 LOCAL = "LocalMount"
 BLOB = "AzureStorageBlobContainer"
@@ -44,10 +34,6 @@ BLOB = "AzureStorageBlobContainer"
 _LOST = "AZSM1023"
 _FAILED = "AZSM1060"
 _UNSUPPORTED = {"source": "AZSM1029", "target": "AZSM1026"}
-_TROUBLES: dict[Side, dict[type[StoreError], str]] = {
-    "source": {NotFound: "AZSM1001", Denied: "AZSM1003", Unsafe: "AZSM1007"},
-    "target": {NotFound: "AZSM1022", Denied: "AZSM1021", Unsafe: "AZSM1032"},
-}
 _RELEASE_SECONDS = 20.0
 
 
@@ -126,21 +112,19 @@ class Session:
     def _perform(self, grant: Grant, clock: LeaseClock, about: dict[str, Any]) -> Release | None:
         """Let the engine work; None when nothing is left to give back."""
         ledger = self._protocol.ledger(grant.order.run, clock.remaining)
-        specs: tuple[StoreSpec, StoreSpec] | None = None
         try:
-            specs = self._specs(grant, ledger)
-            self._pool.perform(grant, ledger, *specs, clock)
+            self._pool.perform(grant, ledger, *self._specs(grant, ledger), clock)
         except LeaseLost as lost:
             tell(logging.WARNING, "lease.lost", str(lost), **about)
             return None
         except Stopped:
             return Release()
         except RunError as trouble:
+            if trouble.code in UNREACHED:
+                return Release(_LOST, str(trouble))  # It may pass by itself: tried again a few times.
             return Release(trouble.code, trouble.detail)
-        except WorkerDied as died:
-            return Release(_LOST, str(died))
-        except StoreError as trouble:
-            return diagnose(trouble, specs)
+        except (WorkerDied, StoreError) as trouble:
+            return Release(_LOST, str(trouble))
         except (ApiError, UsageError) as trouble:
             return Release(_FAILED, str(trouble))
         tell(logging.INFO, "lease.done", "The lease's work is done.", **about)
@@ -218,19 +202,3 @@ class Session:
             tell(logging.WARNING, "lease.release", f"It could not be given back: {trouble}", **about)
             return False
         return True
-
-
-def diagnose(trouble: StoreError, specs: tuple[StoreSpec, StoreSpec] | None) -> Release:
-    """What a place that could not be opened means for the run: look at both sides once more.
-
-    What passes by itself gives the lease back as a lost one, so that it is tried again a few times.
-    """
-    sides: tuple[Side, Side] = ("source", "target")
-    for side, spec in zip(sides, specs or (), strict=False):
-        try:
-            with contextlib.closing(open_store(spec)) as store:
-                store.probe()
-        except StoreError as found:
-            code = next((code for kind, code in _TROUBLES[side].items() if isinstance(found, kind)), _LOST)
-            return Release(code, str(found))
-    return Release(_LOST, str(trouble))

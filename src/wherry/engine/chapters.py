@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from wherry.engine import deeds
 from wherry.engine.deeds import Both, Deed
-from wherry.engine.lease import Effort, LeaseClock, boot_id, boot_time
+from wherry.engine.lease import Effort, LeaseClock, boot_time
 from wherry.engine.ledger import Ledger
+from wherry.engine.places import concerning, look
 from wherry.engine.team import HEAVY, Team
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
@@ -26,7 +27,7 @@ from wherry.model.names import parent
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import Counters, Outcome, Row, line_of
 from wherry.model.plan import Do
-from wherry.model.wire import Grant, Progress, SegmentName, Sighting
+from wherry.model.wire import Grant, Progress, SegmentName
 from wherry.stores.port import Lane, Store, Syncs
 
 CHAPTER_ITEMS = 500
@@ -85,12 +86,6 @@ class Desk:
     def do(self, deed: Deed) -> list[Row]:
         """Carry one deed out, as long as the lease lasts: the target asks the fence before each change."""
         return deeds.do(self.both, deed)
-
-
-def look(source: Store, target: Store) -> Sighting:
-    """What is really at both places now."""
-    near, far = source.probe(), target.probe()
-    return Sighting(near.identity, far.identity, far.clock, boot_id() if target.traits.durable else "")
 
 
 EQUAL = "AZSM2041"
@@ -291,7 +286,8 @@ class Chapters:
         if rest is None:
             desk.confirm()
         if isinstance(desk.target, Syncs) and desk.target.traits.durable:
-            desk.target.sync()
+            with concerning("target", desk.target):
+                desk.target.sync()
         seq = self._seq + 1
         counters = Counters()
         for chapter in self._ready:

@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wherry.engine import transfer
 from wherry.engine.pacer import Pacer
+from wherry.engine.places import Doubt
 from wherry.engine.team import Team
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
-from wherry.model.errors import (
-    CODES,
-    Changed,
-    Conflict,
-    Denied,
-    Full,
-    NotFound,
-    RunError,
-    StoreError,
-    Unavailable,
-)
+from wherry.model.errors import CODES, Changed, Conflict, NotFound, StoreError
 from wherry.model.outcomes import Outcome, Row
 from wherry.model.plan import Decision, Do, Judge
 from wherry.stores.port import Describes, HasAttributes, HoldsLinks, ReadsLinks, Store
@@ -63,6 +54,10 @@ class Both:
     moved: Callable[[], None]
     team: Team
     pacer: Pacer | None = None
+    doubt: Doubt = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.doubt = Doubt(self.source, self.target, writes=not self.judge.options.dry_run)
 
     def pace(self, size: int) -> None:
         """Wait until so many bytes more may be sent."""
@@ -82,7 +77,7 @@ def do(both: Both, deed: Deed) -> list[Row]:
         return [_copy(both, deed)]
     except StoreError as error:
         both.fence()
-        escalate(both, error)
+        both.doubt.weigh(error)
         return [failed(deed.path, deed.source, error) if deed.counted else failed_within(deed.path, error)]
 
 
@@ -105,20 +100,6 @@ def failed_within(folder: bytes, error: StoreError) -> Row:
 def row(path: bytes, entry: Entry, code: str = TRANSFERRED, outcome: Outcome = Outcome.TRANSFERRED) -> Row:
     """The row of an item that ended well."""
     return Row(time.time(), entry.kind, outcome, code, entry.size, path)
-
-
-def escalate(both: Both, error: StoreError) -> None:
-    """Raise what is not one item's trouble: ask the target itself when it refused or could not be reached."""
-    if isinstance(error, Full):
-        raise RunError("AZSM1040", "No space is left on it.") from error
-    if not isinstance(error, (Denied, Unavailable)):
-        return
-    try:
-        both.target.probe()
-    except Denied as refusal:
-        raise RunError("AZSM1024", str(refusal)) from error
-    except NotFound as gone:
-        raise RunError("AZSM1022", str(gone)) from error
 
 
 def _copy(both: Both, deed: Deed) -> Row:
@@ -258,7 +239,7 @@ def _link_group(both: Both, deed: Deed) -> list[Row]:
                 first, file = path, entry.one_file
         except StoreError as error:
             both.fence()
-            escalate(both, error)
+            both.doubt.weigh(error)
             rows.append(failed(path, None, error))
         finally:
             both.moved()

@@ -102,6 +102,7 @@ class SpanWork:
         if not folder:
             code = "AZSM1001" if isinstance(error, SourceUnlisted) else "AZSM1021"
             raise RunError(code, str(error)) from error
+        self._desk.both.doubt.weigh(error)
         self._chapter.counters.scanned(0)
         self._chapter.note(deeds.failed_within(folder, error))
 
@@ -258,7 +259,7 @@ class SpanWork:
             if target is None and not dry and isinstance(self._desk.target, MakesFolders):
                 self._desk.target.make_folder(path)
         except StoreError as error:
-            deeds.escalate(self._desk.both, error)
+            self._desk.both.doubt.weigh(error)
             if self._walk.inside(path):
                 self._walk.leave()
             chapter.note(deeds.failed(path, source, error))
@@ -299,6 +300,7 @@ class SpanWork:
         try:
             self._walk.enter(path, in_source=source is not None, in_target=target is not None)
         except StoreError as error:
+            self._desk.both.doubt.weigh(error)
             self._chapter.counters.scanned(0)
             self._chapter.note(deeds.failed(path, source or target, error))
 
@@ -326,6 +328,7 @@ class SpanWork:
             try:
                 self._walk.enter(path, in_source=False, in_target=True)
             except StoreError as error:
+                self._desk.both.doubt.weigh(error)
                 # Never an item of the source, but it must be seen that it stays.
                 self._chapter.counters.scanned(0)
                 self._chapter.note(deeds.failed(path, target, error))

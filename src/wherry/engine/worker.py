@@ -11,11 +11,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wherry.engine.chapters import Desk, Stopped, look
+from wherry.engine.chapters import Desk, Stopped
 from wherry.engine.deeds import Both
 from wherry.engine.lease import LeaseClock, LeaseTable
 from wherry.engine.ledger import Ledger
 from wherry.engine.pacer import Limits, Pacer
+from wherry.engine.places import look, opened
 from wherry.engine.remote_ledger import Address, reached
 from wherry.engine.slices import SliceWork
 from wherry.engine.span import SpanWork
@@ -84,8 +85,8 @@ def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
 
     # A large file passes the target's fence again and again: that is progress, too.
     with (
-        closing(open_source(task.source, clock.fence)) as near,
-        closing(open_store(task.target, moved)) as far,
+        closing(opened("source", lambda: open_source(task.source, clock.fence))) as near,
+        closing(opened("target", lambda: open_store(task.target, moved))) as far,
         closing(Team(near.traits, far.traits)) as team,
         _paced(task.limits, patient) as pacer,
     ):

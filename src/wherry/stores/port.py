@@ -111,13 +111,9 @@ class Content:
     """
 
     def __init__(
-        self,
-        reader: Reader,
-        entry: Entry,
-        check: bool = True,
-        keep: Callable[[Attributes], Attributes] | None = None,
-        besides: Attributes = (),
-    ) -> None:
+        self, reader: Reader, entry: Entry, check: bool = True,
+        keep: Callable[[Attributes], Attributes] | None = None, besides: Attributes = (),
+    ) -> None:  # fmt: skip
         self.reader = reader
         self.entry = entry
         self.size = entry.size
@@ -282,13 +278,8 @@ class TakesParts(Protocol):
         """Keep one part; its checksum is checked by the service."""
 
     def publish(
-        self,
-        path: bytes,
-        parts: Iterable[str],
-        like: Entry,
-        expect: Entry | None,
-        attributes: Attributes = (),
-    ) -> None:
+        self, path: bytes, parts: Iterable[str], like: Entry, expect: Entry | None, attributes: Attributes = ()
+    ) -> None:  # fmt: skip
         """Make the file of these parts, in this order, with the metadata of `like`."""
 
 
@@ -367,6 +358,14 @@ class Syncs(Protocol):
 
     def sync(self) -> None:
         """All that was written before is durable when this returns."""
+
+
+@runtime_checkable
+class ChecksRights(Protocol):
+    """Can tell a target that refuses one item from one that refuses all."""
+
+    def check_rights(self) -> None:
+        """Raise `Denied` and the like when no change would be accepted now; leaves all as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from wherry.stores.posix_draft import Place, PosixDraft
 from wherry.stores.posix_fd import FOLDER, store_error, sync_file_system
 from wherry.stores.posix_lane import PosixLane
 from wherry.stores.posix_reader import UNFINISHED
-from wherry.stores.posix_root import mounts_below
+from wherry.stores.posix_root import check_rights, mounts_below
 from wherry.stores.posix_source import LIST, PosixSource
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -328,6 +328,12 @@ class PosixStore(PosixSource):
             os.rmdir(name, dir_fd=at)
 
     # ------------------------------------------------------------ durability and end
+
+    def check_rights(self) -> None:
+        try:
+            check_rights(self._root)
+        except OSError as error:
+            raise store_error(error, b"") from error
 
     def sync(self) -> None:
         try:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from wherry.model import names
-from wherry.model.errors import Unsafe
+from wherry.model.errors import Denied, Unsafe
 from wherry.stores.port import Fence, StoreSpec
 from wherry.stores.posix_fd import FOLDER, Opener, file_system_type, store_error
 
@@ -48,6 +48,22 @@ def open_root(spec: StoreSpec, fence: Fence, modern: bool = True) -> int:
     if spec.beneath:
         _refuse_places(opened, whole, [*SYSTEM_PLACES, *(os.fsencode(one) for one in spec.refused)])
     return opened
+
+
+def check_rights(root: int) -> None:
+    """Raise `Denied` when nothing at all can be changed below a root.  Raises OSError."""
+    if os.fstatvfs(root).f_flag & os.ST_RDONLY:
+        raise Denied("its file system may only be read")
+    if os.access(".", os.W_OK | os.X_OK, dir_fd=root, effective_ids=True):
+        return
+    # Its folders may have other rights.
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    try:
+        with os.scandir(here) as inside:
+            if not any(entry.is_dir(follow_symlinks=False) for entry in inside):
+                raise Denied("nothing may be made in the folder")
+    finally:
+        os.close(here)
 
 
 def _inside(path: bytes, folder: bytes) -> bool:

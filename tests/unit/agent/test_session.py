@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wherry.agent.roots import Roots
-from wherry.agent.session import Release, Session, diagnose
+from wherry.agent.session import Session
 from wherry.client.agent_protocol import Credential
 from wherry.client.proven import IdentityGone
 from wherry.engine.chapters import Stopped
@@ -124,6 +124,8 @@ def test_finished_work_is_not_released(
         (ApiError(400, "x", "what"), [("AZSM1060", "what")], True),
         (LeaseLost("over"), [], True),
         (Unavailable("later"), [("AZSM1023", "later")], False),
+        (RunError("AZSM1031", "No route."), [("AZSM1023", str(RunError("AZSM1031", "No route.")))], False),
+        (RunError("AZSM1022", "Gone."), [("AZSM1022", "Gone.")], True),
     ],
 )
 def test_every_end_is_told_as_what_it_is(
@@ -326,17 +328,3 @@ def test_what_this_agent_cannot_do_is_told(
     session.work(replace(grant, order=order), boot_time())
 
     assert protocol.releases[0][0] == code
-
-
-def test_a_place_that_cannot_be_opened_gets_the_code_of_its_side(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    source, target = (StoreSpec("posix", str(folder)) for folder in folders)
-    absent = StoreSpec("posix", str(tmp_path / "absent"))
-    outside = StoreSpec("posix", str(tmp_path), beneath=str(folders[1]))
-
-    assert diagnose(Unavailable("x"), (source, target)) == Release("AZSM1023", "x")
-    assert diagnose(Unavailable("x"), (absent, target)).code == "AZSM1001"
-    assert diagnose(Unavailable("x"), (source, absent)).code == "AZSM1022"
-    assert diagnose(Unavailable("x"), (source, outside)).code == "AZSM1032"
-    assert diagnose(Unavailable("x"), None).code == "AZSM1023"

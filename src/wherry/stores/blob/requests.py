@@ -7,11 +7,14 @@ outcome by what the caller gives for that.  A put of a small file is made by one
 from __future__ import annotations
 
 import base64
+import contextlib
+import secrets
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, quote_from_bytes
 
+from wherry.model.errors import Conflict
 from wherry.stores.blob import listing
 from wherry.stores.blob.service import Service, Settle, checked, condition, lines, quoted, told
 from wherry.stores.http import checksum
@@ -25,6 +28,8 @@ _PROBE = b"?"
 _WRONG = "x-ms-content-crc64: AAAAAAAAAAA=\r\n"
 _PROBE_ID = "0" * 31
 _PROVEN = "proven"
+_NOBODY = b".wherry-probe-"
+_NO_VERSION = "0x0"
 
 _T = TypeVar("_T")
 
@@ -131,6 +136,12 @@ class Requests(Service):
     def delete(self, name: bytes, etag: str, settle: Settle[_T]) -> None:
         """Delete Blob: this version of it."""
         self._change(self._head("DELETE", name, "", condition(etag)), name, b"", settle)
+
+    def check_rights(self, prefix: bytes) -> None:
+        """Raise what the service says to any change: of a blob that is not there, a version that is not."""
+        name = prefix + _NOBODY + secrets.token_hex(8).encode()
+        with contextlib.suppress(Conflict):
+            self.put(name, b"", {}, _NO_VERSION, lambda: None)
 
     # ------------------------------------------------------------ checksums
 

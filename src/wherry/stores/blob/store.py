@@ -109,6 +109,9 @@ class BlobStore:
         _, answer = self._requests.list(self._top, most=1)
         return Root(self._identity, seconds(answer.headers.get("date", "")) * 10**9)
 
+    def check_rights(self) -> None:
+        self._requests.check_rights(self._top)
+
     def list(self, folder: bytes) -> Iterator[Entry]:
         prefix = self._top + folder + b"/" if folder else self._top
         listing = self._entries(prefix)

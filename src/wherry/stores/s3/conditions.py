@@ -53,11 +53,25 @@ class Conditions:
         with self._lock:
             if self._kept is not None:
                 return
-            key = self._service.place.prefix + _PROBE + secrets.token_hex(8).encode()
-            answer = self._objects.put(key, b"", {}, _NOT_THIS, None)
+            answer = self._forbidden()
             if isinstance(answer, Answer) and 200 <= answer.status < 300:
-                self._objects.delete(key, {}, None)
                 self._kept = False
             else:
                 # Refused because of the condition, or for a reason that the write itself will meet.
                 self._kept = not (isinstance(answer, Answer) and answer.status == 501)
+
+    def check_rights(self) -> None:
+        """Raise what the service says to any write."""
+        answer = self._forbidden()
+        if not isinstance(answer, Answer) or answer.status in (412, 501):
+            return
+        if not (answer.status == 404 and answer.code in ("NoSuchKey", "")):
+            self._service.checked(answer, None)
+
+    def _forbidden(self) -> Answer | bool:
+        """The answer to a write that its condition forbids; what it wrote all the same is gone."""
+        key = self._service.place.prefix + _PROBE + secrets.token_hex(8).encode()
+        answer = self._objects.put(key, b"", {}, _NOT_THIS, None)
+        if isinstance(answer, Answer) and 200 <= answer.status < 300:
+            self._objects.delete(key, {}, None)
+        return answer

@@ -36,6 +36,7 @@ class Writing:
         self._multipart = Multipart(service, objects)
         self._conditions = Conditions(service, objects)
         self.uploads = Uploads(self._multipart, service.place.prefix)
+        self.check_rights = self._conditions.check_rights
 
     def put(self, key: bytes, data: bytes, wanted: dict[str, str], etag: str | None) -> None:
         """A whole object in place of this version, or of nothing."""

@@ -21,7 +21,7 @@ from wherry.stores.port import Content, Draft, Reader, Root, Store
 
 _CAPABILITIES = (
     "names", "look", "attributes", "describe", "make_folder", "read_link", "make_symlink", "make_link",
-    "begin", "staged", "stage", "publish", "sync",
+    "begin", "staged", "stage", "publish", "sync", "check_rights",
 )  # fmt: skip
 WRITES = frozenset({
     "put", "remove", "describe", "make_folder", "make_symlink", "make_link", "begin", "stage", "publish", "draft",
