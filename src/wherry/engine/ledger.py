@@ -245,8 +245,8 @@ def _advance(db: sqlite3.Connection, order: RunOrder) -> bool:
     done = db.execute("SELECT phase FROM run").fetchone()[0]
     if done:
         db.execute("DELETE FROM item WHERE phase = ?", (done,))
-    for phase in ledger.NEXT_PHASES:
-        count = db.execute("SELECT count(*) FROM item WHERE phase = ?", (phase,)).fetchone()[0]
+    for phase in ledger.phases_to_come(late=bool(_waiting(db, Phase.LATE))):
+        count = _waiting(db, phase)
         if not count:
             continue
         if phase is Phase.DELETE and order.options.mode is CopyMode.MIRROR:
@@ -261,6 +261,10 @@ def _advance(db: sqlite3.Connection, order: RunOrder) -> bool:
         db.execute("UPDATE run SET phase = ?", (phase,))
         return True
     return False
+
+
+def _waiting(db: sqlite3.Connection, phase: Phase) -> int:
+    return int(db.execute("SELECT count(*) FROM item WHERE phase = ?", (phase,)).fetchone()[0])
 
 
 def _counters(db: sqlite3.Connection) -> Counters:

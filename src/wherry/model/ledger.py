@@ -339,4 +339,14 @@ def _overlap(works: list[Work]) -> bool:
     return any(low[0] < high[1] for high, low in pairwise(slices))
 
 
-NEXT_PHASES = (Phase.LINKS, Phase.DELETE, Phase.LATE, Phase.FOLDERS)
+_IN_ORDER = (Phase.LINKS, Phase.DELETE, Phase.LATE, Phase.FOLDERS)
+_WITH_LATE = (Phase.DELETE, Phase.LATE, Phase.LINKS, Phase.FOLDERS)
+
+
+def phases_to_come(*, late: bool) -> tuple[Phase, ...]:
+    """The phases after the copy, in their order.
+
+    Where anything comes `late`, hard links wait for it: a name of theirs may be among it, and all names of a file must
+    be done together to become one file.
+    """
+    return _WITH_LATE if late else _IN_ORDER

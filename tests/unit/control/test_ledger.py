@@ -210,7 +210,8 @@ def test_items_put_off_late_get_a_phase_of_their_own_again(stage: Stage) -> None
     grant = stage.lease(run, "a")
     replaced = WorkItem(Phase.LATE, b"x/y", b"x/y")
     gone = WorkItem(Phase.DELETE, work_key(Phase.DELETE, b"x/y"), b"x/y", counted=False)
-    stage.commit(grant, "a", 1, None, log=done(b"a"), deferred=(replaced, gone, folder(b"x")))
+    first = WorkItem(Phase.LINKS, work_key(Phase.LINKS, b"h", (1, 1)), b"h")
+    stage.commit(grant, "a", 1, None, log=done(b"a"), deferred=(replaced, gone, first, folder(b"x")))
 
     grant = stage.lease(run, "a")
     assert grant.phase is Phase.DELETE
@@ -223,6 +224,10 @@ def test_items_put_off_late_get_a_phase_of_their_own_again(stage: Stage) -> None
     while not stage.run(run).ended:
         grant = stage.lease(run, "a")
         seen.append(grant.phase)
+        if grant.phase is Phase.LINKS:
+            # Both names of the file together.
+            assert isinstance(grant.work, Slice)
+            assert partition_rows.items(stage.conn, run, grant.work, b"", 10) == [first, link]
         stage.commit(grant, "a", 1, None)
     assert seen == [Phase.LINKS, Phase.FOLDERS, Phase.FOLDERS]
     assert stage.run(run).status is RunStatus.SUCCEEDED

@@ -38,7 +38,8 @@ def settle(conn: Connection, run_id: str, now: float) -> None:
 
 def _advance(conn: Connection, run: RunState, now: float) -> bool:
     """Cut the items of the next phase that has any into partitions; False when none is left."""
-    for phase in ledger.NEXT_PHASES:
+    late = bool(partition_rows.count_items(conn, run.id, Phase.LATE))
+    for phase in ledger.phases_to_come(late=late):
         waiting = partition_rows.count_items(conn, run.id, phase)
         if not waiting or (phase is Phase.DELETE and not _may_delete(conn, run, waiting, now)):
             continue
