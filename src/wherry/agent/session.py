@@ -21,10 +21,18 @@ from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
-from wherry.engine.places import UNREACHED
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, StoreError, UsageError
+from wherry.model.errors import (
+    CODES,
+    SUCCESS,
+    UNREACHED,
+    ApiError,
+    LeaseLost,
+    RunError,
+    StoreError,
+    UsageError,
+)
 from wherry.model.wire import Grant, Place
 from wherry.stores.port import StoreSpec
 
@@ -84,7 +92,8 @@ class Session:
         if release is None:
             return True
         told = self._give_back(grant, release, about)
-        return not release.code or (told and CODES[release.code].disposition == "fail_run")
+        ends = CODES[release.code or SUCCESS].disposition == "fail_run" and release.code not in UNREACHED
+        return not release.code or (told and ends)
 
     def _enter(self, grant: Grant, clock: LeaseClock, asked_at: float) -> float:
         """Start the clock.  A lease that was long waited for is renewed at once: its time counts from the asking."""
@@ -120,8 +129,6 @@ class Session:
         except Stopped:
             return Release()
         except RunError as trouble:
-            if trouble.code in UNREACHED:
-                return Release(_LOST, str(trouble))  # It may pass by itself: tried again a few times.
             return Release(trouble.code, trouble.detail)
         except (WorkerDied, StoreError) as trouble:
             return Release(_LOST, str(trouble))

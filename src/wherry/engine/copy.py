@@ -32,7 +32,6 @@ from wherry.stores.port import StoreSpec
 
 _IDLE_SECONDS = 0.05
 _TELL_SECONDS = 0.25
-_MOST_DEATHS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +142,6 @@ class _Crew:
         self._news = threading.Condition()
         self._held: set[LeaseClock] = set()
         self._done = Effort()
-        # Of workers that were to do no more than to cut a part of the work in two.
-        self._deaths: Counter[int] = Counter()
         self.code = ""
         self.detail = ""
 
@@ -198,8 +195,8 @@ class _Crew:
             )
         except Stopped:
             self._ledger.release(grant.token)
-        except WorkerDied as died:
-            self._lost(grant, died)
+        except WorkerDied:
+            self._ledger.release(grant.token, lost=True)
         except RunError as error:
             self._stop(grant, error.code, error.detail)
         except StoreError as error:
@@ -209,15 +206,6 @@ class _Crew:
             self._done.add(replace(clock.effort(), threads=0))
             self._pool.give_back(clock)
             self._tell_news()
-
-    def _lost(self, grant: Grant, died: WorkerDied) -> None:
-        """Have the work done by another worker, unless even to cut it in pieces ends each of them."""
-        part = grant.token.partition
-        self._deaths[part] += grant.isolate
-        if self._deaths[part] < _MOST_DEATHS:
-            self._ledger.release(grant.token, lost=True)
-        else:
-            self._stop(grant, "AZSM1060", str(died))
 
     def _tell_news(self) -> None:
         with self._news:

@@ -135,8 +135,9 @@ class LocalLedger:
             if work is None:
                 return None
             return Grant(
-                token, order, work, math.inf, leased.revisited, leased.isolate, since or 0, leased.phase
-            )
+                token, order, work, math.inf, leased.revisited, leased.isolate, since or 0, leased.phase,
+                leased.hopeless,
+            )  # fmt: skip
 
     def busy(self) -> bool:
         """Whether a lease is out, so that more work may come."""

@@ -33,9 +33,6 @@ from wherry.stores.port import ChecksRights, Store
 
 Side = Literal["source", "target"]
 
-UNREACHED = frozenset({"AZSM1020", "AZSM1031"})
-"""Codes of what may pass by itself: a place that did not answer."""
-
 _CODES: dict[Side, tuple[tuple[type[StoreError], str], ...]] = {
     "source": ((NotFound, "AZSM1001"), (Denied, "AZSM1003"), (Unsafe, "AZSM1007")),
     "target": (

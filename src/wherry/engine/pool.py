@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from wherry.engine import given_up
 from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import Ledger
 from wherry.engine.pacer import Limits, shared_file
@@ -70,6 +71,8 @@ class Pool:
         self._line = LedgerLine()
         self._lock = threading.Lock()
         self._paces: dict[str, str] = {}
+        # How the last worker that was lost has ended.
+        self._death = ""
         self._executor = executor or InProcess()
         if not isinstance(self._executor, InProcess):
             self._line.listen()
@@ -88,15 +91,23 @@ class Pool:
     ) -> None:  # fmt: skip
         """Have a worker do the work of a grant until it is finished or what is left of it was given away.
 
+        What is hopeless fails here, untouched.
+
         Raises `LeaseLost`, `Stopped`, any other `RunError` that must end the run, `WorkerDied` when a process was
         lost, and `StoreError` when a place cannot be opened now.  Whatever was done since the last commit is found
         on the target by the successor.  `logged` False: nobody reads the log, no rows are made.
         """
+        if grant.hopeless:
+            given_up.fail(grant, _Watched(ledger, clock), self._death, logged=logged)
+            return
         address = self._line.put(_Watched(ledger, clock))
         try:
             limits = self._limits(grant.order)
             task = Task(grant, source, target, address, clock.table, clock.slot, logged, limits)
             self._wait(self._executor.submit(work, task), clock)
+        except WorkerDied as died:
+            self._death = str(died)
+            raise
         finally:
             self._line.take_off(address)
 

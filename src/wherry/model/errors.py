@@ -122,6 +122,9 @@ _ROWS = (
 
 CODES: dict[str, Code] = {row[0]: Code(*row) for row in _ROWS}  # type: ignore[arg-type]
 
+# A place did not answer, which may pass by itself.
+UNREACHED = frozenset({"AZSM1020", "AZSM1031"})
+
 
 class WherryError(Exception):
     """Something a person can act on."""

@@ -30,6 +30,7 @@ from wherry.model.errors import LeaseLost, UsageError
 STALL_SECONDS = 300.0
 MAX_PARTS = 256
 LOSSES_BEFORE_ISOLATION = 3
+LOSSES_BEFORE_GIVING_UP = 6
 SLICE_ITEMS = 5000
 
 
@@ -235,6 +236,11 @@ class Partition:
     def isolate(self) -> bool:
         """Whether the holder must cut the work in two before it does anything: the partition kills its holders."""
         return self.lost >= LOSSES_BEFORE_ISOLATION
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nobody shall touch the work any more: it killed also those who were only to cut it."""
+        return self.lost >= LOSSES_BEFORE_GIVING_UP
 
 
 @dataclass(frozen=True, slots=True)

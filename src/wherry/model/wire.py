@@ -193,7 +193,7 @@ class Grant:
 
     `ttl` in seconds, counted by the holder on its own clock from before it asked.  `since`: the run's start on
     the target's clock in ns, for telling earlier attempts' work; `isolate`: cut the work before doing any;
-    `phase`: what the work is part of.
+    `phase`: what the work is part of; `hopeless`: let it fail untouched.
     """
 
     token: Token
@@ -204,12 +204,13 @@ class Grant:
     isolate: bool = False
     since: int = 0
     phase: Phase = Phase.COPY
+    hopeless: bool = False
 
     def to_json(self) -> Json:
         return {
             "token": token_to_json(self.token), "order": self.order.to_json(), "work": work_to_json(self.work),
             "ttl": self.ttl, "revisited": self.revisited, "isolate": self.isolate, "since": self.since,
-            "phase": int(self.phase),
+            "phase": int(self.phase), "hopeless": self.hopeless,
         }  # fmt: skip
 
     @classmethod
@@ -221,7 +222,7 @@ class Grant:
             return cls(
                 token_from_json(data["token"]), RunOrder.from_json(data["order"]), work, float(data["ttl"]),
                 bool(data.get("revisited")), bool(data.get("isolate")), int(data.get("since", 0)),
-                Phase(data.get("phase", 0)),
+                Phase(data.get("phase", 0)), bool(data.get("hopeless")),
             )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_finished_work_is_not_released(
         (ApiError(400, "x", "what"), [("AZSM1060", "what")], True),
         (LeaseLost("over"), [], True),
         (Unavailable("later"), [("AZSM1023", "later")], False),
-        (RunError("AZSM1031", "No route."), [("AZSM1023", str(RunError("AZSM1031", "No route.")))], False),
+        (RunError("AZSM1031", "No route."), [("AZSM1031", "No route.")], False),
         (RunError("AZSM1022", "Gone."), [("AZSM1022", "Gone.")], True),
     ],
 )

@@ -13,8 +13,17 @@ from tests.unit.control.stage import TTL, Stage, done
 from wherry.control import dispatch
 from wherry.control.services import ledger, partition_rows, phases, presence
 from wherry.control.services.ledger import Terms
-from wherry.model.errors import ApiError, LeaseLost, UsageError
-from wherry.model.ledger import LOSSES_BEFORE_ISOLATION, Part, Phase, Slice, Span, WorkItem, work_key
+from wherry.model.errors import UNREACHED, ApiError, LeaseLost, UsageError
+from wherry.model.ledger import (
+    LOSSES_BEFORE_GIVING_UP,
+    LOSSES_BEFORE_ISOLATION,
+    Part,
+    Phase,
+    Slice,
+    Span,
+    WorkItem,
+    work_key,
+)
 from wherry.model.run import RunStatus
 from wherry.model.wire import Grant
 
@@ -143,6 +152,34 @@ def test_losing_leases_isolates_a_partition_and_ends_the_run_at_last(stage: Stag
     stage.now += TTL + 1
     ledger.expire(stage.conn, stage.now, 4)
     assert stage.row(run).error_code == "AZSM1041"
+
+
+def give_back(stage: Stage, run: str, code: str, patience: float) -> None:
+    token = stage.lease(run, "a").token
+    ledger.release(stage.conn, stage.agent("a"), run, token, code, "", stage.now, patience)
+
+
+def test_work_that_kills_those_who_cut_it_is_to_fail_untouched(stage: Stage) -> None:
+    run = stage.start(stage.job(agentName=stage.agent("a").name))
+    for _ in range(LOSSES_BEFORE_GIVING_UP):
+        assert not stage.lease(run, "a").hopeless
+        stage.now += TTL + 1
+        ledger.expire(stage.conn, stage.now, 100)
+    assert stage.lease(run, "a").hopeless
+
+
+@pytest.mark.parametrize("code", sorted(UNREACHED))
+def test_a_place_that_is_not_reached_is_waited_for_and_nobody_is_blamed(stage: Stage, code: str) -> None:
+    run = stage.start(stage.job(agentName=stage.agent("a").name))
+    for _ in range(LOSSES_BEFORE_GIVING_UP + 1):
+        give_back(stage, run, code, 60)
+    grant = stage.lease(run, "a")
+    assert not grant.isolate
+    ledger.release(stage.conn, stage.agent("a"), run, grant.token, "", "", stage.now)
+    assert not stage.run(run).ended
+    stage.now += 61
+    give_back(stage, run, code, 60)
+    assert stage.row(run).error_code == code
 
 
 def test_split_is_asked_for_while_others_wait(stage: Stage) -> None:

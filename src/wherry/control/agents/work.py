@@ -92,7 +92,8 @@ async def release(request: Request, run: str) -> Response:
     """Give a lease back."""
     body = await body_of(request)
     code, detail = text(body, "code", 16, ""), text(body, "detail", 4000, "")
-    await holding(request, ledger.release, run, token_of(body), code, detail, plane(request).clock())
+    now, patience = plane(request).clock(), plane(request).settings.agent_lost_seconds
+    await holding(request, ledger.release, run, token_of(body), code, detail, now, patience)
     return Response(status_code=204)
 
 

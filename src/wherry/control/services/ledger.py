@@ -6,6 +6,7 @@ segment names, items put off.  Called by the agent protocol (`agents.work`) and 
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from wherry.control.services import partition_rows, phases, presence, run_end, r
 from wherry.control.services.run_state import RunState
 from wherry.model import ledger
 from wherry.model import run as life
-from wherry.model.errors import CODES, ApiError, LeaseLost
+from wherry.model.errors import CODES, UNREACHED, ApiError, LeaseLost
 from wherry.model.ledger import Partition, Slice, Token, WorkItem
 from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Grant, Progress, Renewal, SegmentName
@@ -59,15 +60,9 @@ def lease(conn: Connection, holder: Holder, run_id: str, terms: Terms) -> Grant 
         return None
     token = Token(incarnation(conn), leased.id, leased.epoch, leased.lease)
     return Grant(
-        token,
-        run.order,
-        leased.rest,
-        terms.ttl,
-        leased.revisited,
-        leased.isolate,
-        run.since or 0,
-        leased.phase,
-    )
+        token, run.order, leased.rest, terms.ttl, leased.revisited, leased.isolate, run.since or 0, leased.phase,
+        leased.hopeless,
+    )  # fmt: skip
 
 
 def held(
@@ -124,18 +119,23 @@ def items(
 
 
 def release(
-    conn: Connection, holder: Holder, run_id: str, token: Token, code: str, detail: str, now: float
-) -> None:
-    """Give a lease back.  A code that fails the run ends it; any other counts as a lease lost."""
+    conn: Connection, holder: Holder, run_id: str, token: Token, code: str, detail: str, now: float,
+    patience: float = math.inf,
+) -> None:  # fmt: skip
+    """Give a lease back.  A code that fails the run ends it; any other counts as a lease lost.
+
+    A place that was not reached is nobody's fault and is waited for, but not longer than `patience` without progress.
+    """
     if code and code not in CODES:
         raise ApiError(400, "UnknownCode", f"'{code}' is not a code of the error table.")
     run, partition = held(conn, holder, run_id, token, now)
-    lost = code not in ("", "AZSM0000")
-    partition_rows.save(conn, ledger.release(partition, lost))
-    if lost:
+    trouble = code not in ("", "AZSM0000")
+    waits = code in UNREACHED and now - run.progressed_at < patience
+    partition_rows.save(conn, ledger.release(partition, trouble and not waits))
+    if trouble:
         text = f"{CODES[code].message} {detail}".strip()
         run_log.tell(conn, run.id, text, now, level="Warning", code=code, source=holder.name)
-    if lost and CODES[code].disposition == "fail_run":
+    if trouble and not waits and CODES[code].disposition == "fail_run":
         run_end.finish(conn, run, life.failed(code, detail), now)
         return
     phases.settle(conn, run.id, now)
