@@ -335,7 +335,7 @@ def lake(**more: Any) -> Iterator[Lake]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_address[1]}{CONTAINER}"
     try:

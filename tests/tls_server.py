@@ -123,6 +123,7 @@ class _Listener(ThreadingHTTPServer):
 def _make(owner: TlsServer) -> type[BaseHTTPRequestHandler]:
     class _Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _serve(self) -> None:
             parts = urlsplit(self.path)
@@ -159,7 +160,7 @@ def tls_server(folder: Path) -> Iterator[TlsServer]:
     """A server for the length of a test."""
     folder.mkdir(parents=True, exist_ok=True)
     server = TlsServer(folder)
-    thread = threading.Thread(target=server._server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server._server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:
         yield server

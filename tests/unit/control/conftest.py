@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from tests.unit.control.stage import Stage
@@ -17,6 +18,7 @@ from wherry.control.app import create_app
 from wherry.control.db.tables_identity import meta
 from wherry.control.deployment import Deployment
 from wherry.control.plane import Plane
+from wherry.trust import keys, passwords
 
 START = 1_800_000_000.0
 URL = "https://plane.example"
@@ -40,8 +42,19 @@ class Made:
     password: str
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_secrets() -> Iterator[None]:
+    """Verifiers and keys that take little time; what they cost a guesser is for the tests of `wherry.trust`."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", cheap)
+        patch.setattr(passwords, "_NOBODY", cheap.hash("nobody"))
+        patch.setattr(keys, "RSA_BITS", keys.MIN_RSA_BITS)
+        yield
+
+
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(cheap_secrets: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     path = tmp_path_factory.mktemp("made") / "state"
     opened = deployment.create_or_open(path, START)
     opened.close()
