@@ -79,7 +79,13 @@ class Session:
         """
         about = {"run": grant.order.run, "partition": grant.token.partition, "epoch": grant.token.epoch}
         tell(logging.INFO, "lease.begin", "A lease begins.", **about)
-        clock = self._pool.lease()
+        try:
+            clock = self._pool.lease()
+        except RunError as stuck:
+            # Another agent may go on with it.
+            tell(logging.ERROR, "lease.refused", str(stuck), **about)
+            self._give_back(grant, Release(), about)
+            return False
         try:
             asked_at = self._enter(grant, clock, asked_at)
             with self._holding(clock), self._renewing(grant, clock, asked_at):

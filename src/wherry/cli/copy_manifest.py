@@ -7,13 +7,13 @@ goes on must go on with the same list; another list is refused.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from wherry.cli.kept_folder import kept_folder
 from wherry.model.errors import UsageError
 
 STANDARD_INPUT = "-"
@@ -37,8 +37,8 @@ def opened(name: str | None, state: Path | None) -> Iterator[Listed]:
             raise UsageError(f"The state file belongs to a copy with a manifest ({kept}): give it again.")
         yield Listed()
         return
-    with tempfile.TemporaryDirectory(prefix="wherry-manifest-", dir=kept.parent if kept else None) as folder:
-        sorted_file = Path(folder) / "sorted"
+    with kept_folder("wherry-manifest-", kept.parent if kept else None) as folder:
+        sorted_file = folder / "sorted"
         listed = _sorted(name, sorted_file)
         if kept is not None and state is not None:
             _keep(sorted_file, kept, state)

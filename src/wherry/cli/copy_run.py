@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -20,6 +19,7 @@ from wherry.cli.copy_live import WINDOW, Observed
 from wherry.cli.copy_log import Codes, CopyLog
 from wherry.cli.copy_options import COLUMNS, Asked
 from wherry.cli.exits import Exit
+from wherry.cli.kept_folder import kept_folder
 from wherry.cli.live import Screen, size
 from wherry.cli.output import Ended, answer, check, tell
 from wherry.model.errors import CODES, NotFound, RunError, UsageError
@@ -78,8 +78,7 @@ def perform(asked: Asked) -> Ended:
     with ExitStack() as stack:
         if options.dry_run and target.kind == "posix" and not os.path.lexists(target.location):
             # A folder that is not there yet is as good as an empty one, and must not be made by a look at it.
-            empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="wherry-nothing-"))
-            target = replace(target, location=empty)
+            target = replace(target, location=str(stack.enter_context(kept_folder("wherry-nothing-"))))
         listed = stack.enter_context(copy_manifest.opened(asked.manifest, asked.state))
         job = Job(asked, replace(source, manifest=listed.file), target, options, listed.count)
         return _reported(job, stack, listed.expected)

@@ -184,7 +184,11 @@ class _Crew:
             self._news.wait(_IDLE_SECONDS)
 
     def _perform(self, grant: Grant) -> None:
-        clock = self._pool.lease()
+        try:
+            clock = self._pool.lease()
+        except RunError as error:
+            self._stop(grant, error.code, error.detail)
+            return
         clock.forever()
         self._held.add(clock)
         if self._over.is_set():

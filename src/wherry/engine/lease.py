@@ -1,31 +1,34 @@
 """How long the right to write lasts, told to every process that writes; and what these processes tell of their work.
 
-A pool shares one small file of numbers (`LeaseTable`) with its worker processes, mapped into each.  Each lease takes a
-slot of it: its owner moves the deadline when a renewal succeeds, workers look at it right before each visible change
-and count there what they did.  Every number has one writer.  The clock is CLOCK_BOOTTIME, which also counts while a
+A pool shares a few numbers (`LeaseTable`) with its worker processes, mapped into each.  Each lease takes a slot of
+them: its owner moves the deadline when a renewal succeeds, workers look at it right before each visible change and
+count there what they did.  Every number has one writer.  The clock is CLOCK_BOOTTIME, which also counts while a
 machine sleeps, so that a paused holder finds its time over.  Called by the agent and by `wherry copy`; adapters see
 only the fence.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import mmap
 import os
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from pathlib import Path
+from functools import lru_cache
 
-from wherry.model.errors import LeaseLost
+from wherry.engine.shared import Sheet
+from wherry.model.errors import LeaseLost, RunError
 from wherry.model.wire import Renewal
 
 SLOTS = 64
 _COLUMNS = 16
-_WORD = 8
+_SIZE = SLOTS * _COLUMNS * 8
+_ALL_STUCK = (
+    f"{SLOTS} workers hang and cannot be ended: a disk or a mount of this machine does not answer. "
+    "Mend that or restart the machine, then run again to go on."
+)
 
 
 class _Column(IntEnum):
@@ -86,26 +89,23 @@ _EFFORTS = (
 
 
 class LeaseTable:
-    """The shared file, opened by its path in any process of this machine."""
+    """The shared numbers, opened by their path in any process of this machine."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), SLOTS * _COLUMNS * _WORD)
+            self._map = mmap.mmap(file.fileno(), _SIZE)
         self.numbers = memoryview(self._map).cast("d")
 
-    @classmethod
-    def make(cls) -> LeaseTable:
-        """A new table, for this user alone."""
-        handle, path = tempfile.mkstemp(prefix="wherry-leases-")
-        os.ftruncate(handle, SLOTS * _COLUMNS * _WORD)
-        os.close(handle)
-        return cls(path)
 
-    def remove(self) -> None:
-        """Take the file away; whoever has it open keeps what it has."""
-        with contextlib.suppress(FileNotFoundError):
-            Path(self.path).unlink()
+def table_at(path: str) -> LeaseTable:
+    """The table that is there now, mapped once; by another owner there may be another one later."""
+    return _table(path, os.stat(path).st_ino)
+
+
+@lru_cache(maxsize=4)
+def _table(path: str, _: int) -> LeaseTable:
+    return LeaseTable(path)
 
 
 class LeaseClock:
@@ -227,13 +227,19 @@ class LeaseClocks:
     """The table as its owner keeps it: which slots are free."""
 
     def __init__(self) -> None:
-        self.table = LeaseTable.make()
+        self._sheet = Sheet("wherry-leases", _SIZE)
+        self.table = LeaseTable(self._sheet.path)
         self._free = list(range(SLOTS))
         self._lock = threading.Lock()
 
     def take(self) -> LeaseClock:
-        """A slot for a new lease, with its time over until it is extended."""
+        """A slot for a new lease, with its time over until it is extended.
+
+        Raises `RunError` when under each of them a worker may still write that nobody can end.
+        """
         with self._lock:
+            if not self._free:
+                raise RunError("AZSM1060", _ALL_STUCK)
             clock = LeaseClock(self.table, self._free.pop(0))
         clock.clear()
         return clock
@@ -246,5 +252,5 @@ class LeaseClocks:
                 self._free.append(clock.slot)
 
     def close(self) -> None:
-        """Remove the table."""
-        self.table.remove()
+        """Remove the table; whoever has it open keeps what it has."""
+        self._sheet.close()

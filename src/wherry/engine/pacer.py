@@ -1,8 +1,8 @@
 """How much a run may send: bandwidth and requests a second, shared by all workers of one machine.
 
-A small file holds, for each kind, the moment from which more may be sent; whoever wants to send moves it on by what
-that costs and waits until its own turn has come.  So many processes keep one limit with nobody in between.  The clock
-is CLOCK_BOOTTIME.  Used by `transfer`; made by `pool` for a run that has a limit.
+A few shared bytes hold, for each kind, the moment from which more may be sent; whoever wants to send moves it on by
+what that costs and waits until its own turn has come.  So many processes keep one limit with nobody in between.  The
+clock is CLOCK_BOOTTIME.  Used by `transfer`; made by `pool` for a run that has a limit.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import fcntl
 import mmap
 import os
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wherry.engine.lease import boot_time
+from wherry.engine.shared import Sheet
 
 _TURNS = struct.Struct("dd")
 # Nobody may save up more than this for later.
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may do; None is no limit.  `path` is of the file that its workers share."""
+    """What a run may do; None is no limit.  `path` is of what its workers share."""
 
     path: str
     bandwidth: int | None
@@ -75,9 +75,6 @@ class Pacer:
         os.close(self._file)
 
 
-def shared_file() -> str:
-    """Make the file that workers share, for this user alone; whoever asked removes it."""
-    handle, path = tempfile.mkstemp(prefix="wherry-pace-")
-    os.ftruncate(handle, _TURNS.size)
-    os.close(handle)
-    return path
+def turns() -> Sheet:
+    """What the workers of one run share; whoever asked closes it."""
+    return Sheet("wherry-pace", _TURNS.size)

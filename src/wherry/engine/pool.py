@@ -17,15 +17,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from wherry.engine import given_up
 from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import Ledger
-from wherry.engine.pacer import Limits, shared_file
+from wherry.engine.pacer import Limits, turns
 from wherry.engine.processes import Processes, WorkerDied
 from wherry.engine.remote_ledger import LedgerLine
+from wherry.engine.shared import Sheet
 from wherry.engine.worker import Task, work
 from wherry.model.ledger import Token
 from wherry.model.wire import Grant, Progress, Renewal, RunOrder
@@ -70,7 +70,7 @@ class Pool:
         self._clocks = LeaseClocks()
         self._line = LedgerLine()
         self._lock = threading.Lock()
-        self._paces: dict[str, str] = {}
+        self._paces: dict[str, Sheet] = {}
         # How the last worker that was lost has ended.
         self._death = ""
         self._executor = executor or InProcess()
@@ -117,11 +117,13 @@ class Pool:
         if bandwidth is None and requests is None:
             return None
         with self._lock:
-            path = self._paces[order.run] = self._paces.pop(order.run, "") or shared_file()
+            pace = self._paces[order.run] = (
+                self._paces.pop(order.run) if order.run in self._paces else turns()
+            )
             if len(self._paces) > SLOTS:
                 # Of the run that has had no lease for the longest time; whoever has it open keeps it.
-                Path(self._paces.pop(next(iter(self._paces)))).unlink(missing_ok=True)
-        return Limits(path, bandwidth, requests)
+                self._paces.pop(next(iter(self._paces))).close()
+        return Limits(pace.path, bandwidth, requests)
 
     def _wait(self, future: Future[None], clock: LeaseClock) -> None:
         while True:
@@ -149,8 +151,8 @@ class Pool:
             self._processes.shutdown(wait=True, cancel_futures=True)
         self._line.close()
         self._clocks.close()
-        for path in self._paces.values():
-            Path(path).unlink(missing_ok=True)
+        for pace in self._paces.values():
+            pace.close()
         self._held.close()
         self._watched.close()
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import secrets
-import shutil
-import tempfile
+import socket
+import struct
 import threading
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
@@ -25,6 +26,10 @@ from wherry.model.errors import LeaseLost
 from wherry.model.ledger import Slice, Token, WorkItem
 from wherry.model.wire import Progress, Renewal, SegmentName, Sighting, Start
 
+_log = logging.getLogger(__name__)
+_CREDENTIALS = struct.Struct("3i")  # process, user, group
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 2.0
 _CALLS = frozenset({"commit", "items", "keep", "sight"})
 
 
@@ -38,6 +43,13 @@ class Address:
     key: bytes = field(repr=False)
 
 
+def _is_of_this_user(caller: Connection) -> bool:
+    """Whoever else finds the line on this machine is not even asked for the key."""
+    with socket.socket(fileno=os.dup(caller.fileno())) as line:
+        told = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(told)[1] in (0, os.geteuid()))
+
+
 _lines: dict[str, LedgerLine] = {}
 
 
@@ -45,12 +57,13 @@ class LedgerLine:
     """The listening side.  Opens its socket when the first task leaves the process."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="wherry-line-")
-        self._socket = os.path.join(self._folder, "ledger")
+        # A name of the kernel's own: there is no file that anybody could clean away while a run takes weeks.
+        self._socket = f"\0wherry-{os.getpid()}-{secrets.token_hex(8)}"
         self._key = secrets.token_bytes(32)
         self._ledgers: dict[int, Ledger] = {}
         self._numbers = itertools.count(1)
         self._listener: Listener | None = None
+        self._over = threading.Event()
         _lines[self._socket] = self
 
     def put(self, ledger: Ledger) -> Address:
@@ -77,17 +90,31 @@ class LedgerLine:
             threading.Thread(target=self._accept, args=(self._listener,), name="ledger", daemon=True).start()
 
     def _accept(self, listener: Listener) -> None:
+        pause = 0.0
         while True:
             try:
                 caller = listener.accept()
-            except OSError:
+            except OSError as trouble:
                 if self._listener is None:
                     return
+                pause = self._wait(pause, trouble)
                 continue
             if self._listener is None:
                 caller.close()
                 return
+            pause = 0.0
+            if not _is_of_this_user(caller):
+                caller.close()
+                continue
             threading.Thread(target=self._answer, args=(caller,), name="ledger", daemon=True).start()
+
+    def _wait(self, pause: float, trouble: OSError) -> float:
+        """Wait longer each time: of descriptors or memory there may be none for a while.  Callers wait, too."""
+        if not pause:
+            _log.warning("No worker can be listened to now, which is tried again and again: %s.", trouble)
+        longer = min(_LONGEST_PAUSE, 2 * pause) or _FIRST_PAUSE
+        self._over.wait(longer)
+        return longer
 
     def _answer(self, caller: Connection) -> None:
         """Serve one caller, from its proof that it has the key.  Its silence keeps nobody else waiting."""
@@ -114,13 +141,13 @@ class LedgerLine:
         """Hang up."""
         _lines.pop(self._socket, None)
         self._ledgers.clear()
+        self._over.set()
         listener, self._listener = self._listener, None
         if listener is not None:
             # Closing alone does not wake who waits there for a caller.
             with contextlib.suppress(OSError):
                 Client(self._socket, "AF_UNIX").close()
             listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _RemoteLedger:

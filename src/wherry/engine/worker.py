@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 from wherry.engine.chapters import Desk, Stopped
 from wherry.engine.deeds import Both
-from wherry.engine.lease import LeaseClock, LeaseTable
+from wherry.engine.lease import LeaseClock, table_at
 from wherry.engine.ledger import Ledger
 from wherry.engine.pacer import Limits, Pacer
 from wherry.engine.places import look, opened
@@ -43,14 +42,9 @@ class Task:
     limits: Limits | None = None
 
 
-@lru_cache(maxsize=4)
-def _table(path: str) -> LeaseTable:
-    return LeaseTable(path)
-
-
 def work(task: Task) -> None:
     """Do a task; raises what `Pool.perform` says."""
-    clock = LeaseClock(_table(task.table), task.slot)
+    clock = LeaseClock(table_at(task.table), task.slot)
     with reached(task.ledger) as ledger:
         _perform(task, ledger, clock)
 

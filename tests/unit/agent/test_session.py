@@ -328,3 +328,15 @@ def test_what_this_agent_cannot_do_is_told(
     session.work(replace(grant, order=order), boot_time())
 
     assert protocol.releases[0][0] == code
+
+
+def test_a_lease_that_no_worker_can_take_is_left_to_other_agents(
+    session: Session, protocol: Protocol, grant: Grant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(_: Pool) -> LeaseClock:
+        raise RunError("AZSM1060", "64 workers hang.")
+
+    monkeypatch.setattr(Pool, "lease", stuck)
+
+    assert not session.work(grant, boot_time())
+    assert protocol.releases == [("", "")]

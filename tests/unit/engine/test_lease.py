@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from wherry.engine import lease as leases
-from wherry.engine.lease import SLOTS, Effort, LeaseClock, LeaseClocks, LeaseTable, boot_id, boot_time
+from wherry.engine.lease import (
+    SLOTS,
+    Effort,
+    LeaseClock,
+    LeaseClocks,
+    LeaseTable,
+    boot_id,
+    boot_time,
+    table_at,
+)
 from wherry.engine.processes import Processes
-from wherry.model.errors import LeaseLost
+from wherry.model.errors import LeaseLost, RunError
 from wherry.model.wire import Renewal
 
 LIMIT = 20.0
@@ -183,8 +192,29 @@ def test_the_table_is_gone_when_its_owner_ends_and_nobody_else_may_read_it():
     clock.forever()
     clocks.close()
     clocks.close()
-    assert not os.path.exists(path)
+    with suppress(FileNotFoundError):
+        assert "wherry-leases" not in os.readlink(path)
     clock.fence()
+
+
+def test_the_next_table_is_not_taken_for_one_that_was_there():
+    with closing(LeaseClocks()) as one:
+        first = table_at(one.table.path)
+        assert table_at(one.table.path) is first
+    with closing(LeaseClocks()) as two:
+        clock = two.take()
+        clock.forever()
+        LeaseClock(table_at(two.table.path), clock.slot).fence()
+
+
+def test_no_lease_begins_when_a_worker_may_still_write_under_each(clocks):
+    for _ in range(SLOTS):
+        clock = clocks.take()
+        clock.stuck = True
+        clocks.give_back(clock)
+    with pytest.raises(RunError, match=r"64 workers hang .* restart the machine") as end:
+        clocks.take()
+    assert end.value.code == "AZSM1060"
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Listener
 from typing import Any
 
 import pytest
@@ -222,10 +223,54 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
     return answers[0]
 
 
-def test_only_this_user_can_find_the_line(line, ledger):
+def test_the_line_is_no_file_that_anybody_could_remove(line, ledger):
     address = line.put(ledger)
-    assert os.stat(os.path.dirname(address.socket)).st_mode & 0o077 == 0
+    assert address.socket.startswith("\0")
+    assert len(address.socket) < 108
     assert repr(address.key) not in repr(address)
+
+
+def test_another_user_is_not_even_asked_for_the_key(line, ledger, monkeypatch):
+    monkeypatch.setattr(remote_ledger, "_CREDENTIALS", _OfAnother())
+    address = line.put(ledger)
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(address.socket)
+        stranger.settimeout(LIMIT)
+        assert stranger.recv(1) == b""
+
+
+class _OfAnother:
+    """Reads every caller's user as somebody else."""
+
+    size = 12
+
+    def unpack(self, _: bytes) -> tuple[int, int, int]:
+        return 1, 4_000_000, 1
+
+
+def test_a_process_without_descriptors_waits_longer_and_longer_and_tells_it_once(ledger, monkeypatch, caplog):
+    refusals = 10
+    waits: list[float] = []
+    real = Listener.accept
+
+    def accept(listener: Listener) -> Any:
+        if len(waits) < refusals:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(listener)
+
+    monkeypatch.setattr(Listener, "accept", accept)
+    with closing(LedgerLine()) as line:
+        monkeypatch.setattr(remote_ledger, "_lines", {})
+        monkeypatch.setattr(line._over, "wait", waits.append)
+        line.listen()
+        assert _commit(line.put(ledger), _grant(ledger).token) == Renewal(float("inf"))
+    assert len(waits) == refusals
+    assert waits == sorted(waits)
+    assert waits[0] < 0.1
+    assert waits[-1] == waits[-2] == 2.0
+    assert [record.message for record in caplog.records if "Too many open files" in record.message] == [
+        caplog.messages[0]
+    ]
 
 
 def test_a_line_that_was_closed_is_a_lost_lease_and_leaves_nothing(ledger, monkeypatch):
@@ -235,7 +280,6 @@ def test_a_line_that_was_closed_is_a_lost_lease_and_leaves_nothing(ledger, monke
     line.listen()
     monkeypatch.setattr(remote_ledger, "_lines", {})
     address, token = line.put(ledger), _grant(ledger).token
-    folder = os.path.dirname(address.socket)
     with reached(address) as far:
         far.sight(token, Sighting("source", "target", 7))
         line.close()
@@ -243,7 +287,6 @@ def test_a_line_that_was_closed_is_a_lost_lease_and_leaves_nothing(ledger, monke
             far.commit(token, Progress(Commit(1, None), Counters()))
     with pytest.raises(LeaseLost):
         _commit(address, token)
-    assert not os.path.exists(folder)
     deadline = time.monotonic() + LIMIT
     while threading.active_count() > before:
         assert time.monotonic() < deadline, [thread.name for thread in threading.enumerate()]

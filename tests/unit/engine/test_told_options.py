@@ -15,7 +15,7 @@ import pytest
 from wherry.engine import pacer as pacers
 from wherry.engine.copy import Live, copy
 from wherry.engine.lease import boot_time
-from wherry.engine.pacer import Limits, Pacer, shared_file
+from wherry.engine.pacer import Limits, Pacer, turns
 from wherry.model import losses
 from wherry.model.errors import LeaseLost, Unavailable
 from wherry.model.names import NameRules
@@ -55,14 +55,14 @@ def test_requests_are_counted_too(tmp_path):
 
 
 def test_whoever_waits_for_its_turn_sees_that_its_lease_is_over():
-    path = shared_file()
+    pace = turns()
     looks = []
 
     def look() -> None:
         looks.append(boot_time())
         raise LeaseLost("it is over")
 
-    pacer = Pacer(Limits(path, 1000, None), look)
+    pacer = Pacer(Limits(pace.path, 1000, None), look)
     try:
         pacer.take(100_000)
         with pytest.raises(LeaseLost):
@@ -70,7 +70,7 @@ def test_whoever_waits_for_its_turn_sees_that_its_lease_is_over():
         assert len(looks) == 1
     finally:
         pacer.close()
-        os.unlink(path)
+        pace.close()
 
 
 class _EnoughError(Exception):
@@ -94,7 +94,7 @@ def test_a_copy_with_a_small_limit_stops_at_once(tmp_path):
 
 
 def test_workers_that_are_threads_keep_one_limit_too(monkeypatch):
-    path, rounds, rate = shared_file(), 300, 1000
+    pace, rounds, rate = turns(), 300, 1000
     real = struct.Struct.unpack_from
 
     class Turns:
@@ -110,7 +110,7 @@ def test_workers_that_are_threads_keep_one_limit_too(monkeypatch):
 
     monkeypatch.setattr(pacers, "_TURNS", Turns())
     begun = boot_time()
-    made = [Pacer(Limits(path, rate, None), lambda: None) for _ in range(2)]
+    made = [Pacer(Limits(pace.path, rate, None), lambda: None) for _ in range(2)]
 
     def work(pacer: Pacer) -> None:
         for _ in range(rounds):
@@ -121,7 +121,7 @@ def test_workers_that_are_threads_keep_one_limit_too(monkeypatch):
     assert made[0]._turn((0, 1)) >= begun + 2 * rounds * 100 / rate - 1
     for pacer in made:
         pacer.close()
-    Path(path).unlink()
+    pace.close()
 
 
 def test_nothing_is_listed_where_nothing_can_be_wanted(tmp_path, monkeypatch):

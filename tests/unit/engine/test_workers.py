@@ -23,11 +23,13 @@ import pytest
 from tests.conftest import is_running
 from tests.unit.engine.stage import copied, fresh_places, order_of, perform, specs_of
 from wherry.engine import chapters, deeds, pool, processes, span
-from wherry.engine.lease import SLOTS, boot_time
+from wherry.engine.copy import copy
+from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import Processes, WorkerDied
 from wherry.model.errors import ApiError, Full, LeaseLost, RunError, Unavailable, WherryError
+from wherry.model.options import JobOptions
 from wherry.stores.memory import MemoryStore
 from wherry.stores.port import StoreSpec
 
@@ -226,6 +228,15 @@ def test_a_slot_is_kept_from_others_when_its_worker_could_not_be_killed(order, m
         assert clock.stuck
         foreign.give_back(clock)
         assert clock.slot not in {foreign.lease().slot for _ in range(SLOTS - 1)}
+
+
+def test_a_copy_ends_when_a_worker_may_still_write_under_each_lease(order, monkeypatch):
+    def taken(_: object) -> LeaseClock:
+        raise RunError("AZSM1060", "64 workers hang.")
+
+    monkeypatch.setattr(LeaseClocks, "take", taken)
+    end = copy(*specs_of(order), JobOptions(), workers=0).end
+    assert (end.code, end.message.endswith("64 workers hang.")) == ("AZSM1060", True)
 
 
 class _Stuck(Executor):
