@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tests.buckets import BucketServer, running_buckets
 # Made by multiprocessing once a process and kept until it ends.
 PERMANENT = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 GRACE = 5.0
+MEMORY = "/dev/shm"
+ROOM = 2 << 30
 
 
 def pytest_sessionstart() -> None:
@@ -34,12 +37,27 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_tmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What tests and the processes of tests leave in the temporary folder stays in pytest's own."""
-    folder = tmp_path_factory.mktemp("tmp")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(folder))
-        patch.setattr(tempfile, "tempdir", str(folder))
+    """What tests and the processes of tests leave in the temporary folder stays in one of their own.
+
+    It is in memory where there is room: copies keep their ledgers there, whose every commit waits for the disk.
+    """
+    with ExitStack() as stack:
+        folder = str(tmp_path_factory.mktemp("tmp"))
+        if free(MEMORY) >= ROOM:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY, ignore_cleanup_errors=True))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
         yield
+
+
+def free(folder: str) -> int:
+    """How many bytes a file system has room for; none where there is no such folder."""
+    try:
+        found = os.statvfs(folder)
+    except FileNotFoundError:
+        return 0
+    return found.f_bavail * found.f_frsize
 
 
 @pytest.fixture(scope="session")

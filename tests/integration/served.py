@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +26,17 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.subscriptions import SubscriptionClient
 from azure.mgmt.storagemover import StorageMoverMgmtClient
 
-from wherry.control import breakglass, environment
+from wherry.control import breakglass, deployment, environment
 
 START_LIMIT = 60.0
+# Half a thousand modules are no garbage.
 SERVE = """
-import sys
+import gc, sys
+gc.disable()
 from pathlib import Path
 from wherry.control.serve import run
+gc.freeze()
+gc.enable()
 sys.exit(run(Path(sys.argv[1]), sys.argv[2], log_level="warning"))
 """
 
@@ -104,9 +111,22 @@ class Served:
             self.process.stdout.close()
 
 
+@functools.cache
+def _made() -> Path:
+    """A state directory that nobody has served yet; its keys and tables took a second to make."""
+    state = Path(tempfile.mkdtemp(prefix="made-")) / "state"
+    deployment.create_or_open(state).close()
+    return state
+
+
 @contextmanager
-def serving(state: Path, listen: str = "127.0.0.1:0") -> Iterator[Served]:
-    """Serve `state` while the block runs, by default on a free loopback port."""
+def serving(state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = False) -> Iterator[Served]:
+    """Serve `state` while the block runs, by default on a free loopback port.
+
+    A state that is not there is a copy of one that this process has made before, or, at a `first_start`, the server's.
+    """
+    if not first_start and not state.exists():
+        shutil.copytree(_made(), state)
     log = state.with_suffix(".log")
     with log.open("w") as stderr:
         process = subprocess.Popen(

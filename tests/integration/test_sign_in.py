@@ -22,7 +22,7 @@ from azure.identity import DeviceCodeCredential
 
 from tests.forms import hidden
 from tests.integration.served import SERVE, Served, serving
-from wherry.control import breakglass
+from wherry.control import breakglass, deployment
 from wherry.model.errors import ApiError, UsageError
 from wherry.trust import authority
 
@@ -31,7 +31,7 @@ VERSION = "api-version=2022-12-01"
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("plane") / "state") as running:
+    with serving(tmp_path_factory.mktemp("plane") / "state", first_start=True) as running:
         yield running
 
 
@@ -191,15 +191,12 @@ def run(state: Path, listen: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly_and_goes_on_as_the_same(tmp_path, how):
+def test_it_ends_cleanly_and_goes_on_as_the_same(tmp_path):
     state = tmp_path / "state"
-    with serving(state) as first:
+    with serving(state, first_start=True) as first:
         port = first.url.rpartition(":")[2]
         token = first.token()
-        first.process.send_signal(how)
-        assert first.process.wait(20) == 0
-        assert not (state / breakglass.NAME).exists()
+        ends_cleanly(first, signal.SIGTERM)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = run(state, f"127.0.0.1:{other.getsockname()[1]}")
     assert "Address already in use" in taken.stderr
@@ -212,10 +209,20 @@ def test_it_ends_cleanly_and_goes_on_as_the_same(tmp_path, how):
             assert answer.status_code == 200
 
 
+def test_ctrl_c_ends_it_cleanly(tmp_path):
+    with serving(tmp_path / "state") as served:
+        ends_cleanly(served, signal.SIGINT)
+
+
+def ends_cleanly(served: Served, how: signal.Signals) -> None:
+    served.process.send_signal(how)
+    assert served.process.wait(20) == 0
+    assert not (served.state / breakglass.NAME).exists()
+
+
 def test_a_newer_state_is_refused(tmp_path):
     state = tmp_path / "state"
-    with serving(state):
-        pass
+    deployment.create_or_open(state).close()
     (state / "version").write_text("2\n")
     refused = run(state, "127.0.0.1:0")
     assert refused.returncode != 0

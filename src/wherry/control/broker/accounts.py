@@ -55,7 +55,10 @@ def _client(account: Account, container: str) -> ContainerClient:
         account.endpoint,
         container,
         credential={"account_name": account.name, "account_key": account.key},
+        # Once more and soon, for somebody waits for the answer; the SDK would wait 15 seconds first.
         retry_total=1,
+        initial_backoff=1,
+        random_jitter_range=0,
         connection_timeout=5,
         read_timeout=15,
         # A back end that sends requests elsewhere could reach what only this machine may reach.
