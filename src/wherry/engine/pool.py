@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
 from wherry.engine import given_up
+from wherry.engine.kept_stores import KEPT
 from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import Ledger
 from wherry.engine.pacer import Limits, turns
@@ -149,6 +150,8 @@ class Pool:
         """End the workers once they finished what they hold; an executor of one's own is its owner's to end."""
         if self._processes is not None:
             self._processes.shutdown(wait=True, cancel_futures=True)
+        # Those of tasks that ran in this process.
+        KEPT.close()
         self._line.close()
         self._clocks.close()
         for pace in self._paces.values():

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from wherry.engine.chapters import Desk, Stopped
 from wherry.engine.deeds import Both
+from wherry.engine.kept_stores import KEPT
 from wherry.engine.lease import LeaseClock, table_at
 from wherry.engine.ledger import Ledger
 from wherry.engine.pacer import Limits, Pacer
-from wherry.engine.places import look, opened
+from wherry.engine.places import look
 from wherry.engine.remote_ledger import Address, reached
 from wherry.engine.slices import SliceWork
 from wherry.engine.span import SpanWork
@@ -25,7 +26,6 @@ from wherry.model.options import Verify
 from wherry.model.plan import Attempt, Judge
 from wherry.model.wire import Grant
 from wherry.stores.port import CopiesDirectly, Lane, Store, StoreSpec
-from wherry.stores.registry import open_source, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
 
     # A large file passes the target's fence again and again: that is progress, too.
     with (
-        closing(opened("source", lambda: open_source(task.source, clock.fence))) as near,
-        closing(opened("target", lambda: open_store(task.target, moved))) as far,
+        KEPT.store("source", task.source, clock.fence) as near,
+        KEPT.store("target", task.target, moved) as far,
         closing(Team(near.traits, far.traits)) as team,
         _paced(task.limits, patient) as pacer,
     ):

@@ -85,14 +85,6 @@ class Reader(Protocol):
         """Let go of it."""
 
 
-@runtime_checkable
-class HasOwnAttributes(Protocol):
-    """A reader that knows the extended attributes of what is open."""
-
-    def attributes(self) -> Attributes:
-        """All that can be read."""
-
-
 class ReadsWhole(Protocol):
     """A reader that knows the end of a file without a further read."""
 
@@ -126,7 +118,10 @@ class Content:
         return Content(reader, self.entry, self._check, self._keep, self._besides)
 
     def attributes(self) -> Attributes:
-        """The extended attributes of the open source that are to be kept, and `besides` what stays of the target's."""
+        """The extended attributes of the open source that are to be kept, and `besides` what stays of the target's.
+
+        A reader has them that has a method `attributes`.
+        """
         # Not by `isinstance`: of a protocol it takes longer than to read a small file.
         own: Callable[[], Attributes] | None = getattr(self.reader, "attributes", None)
         found = own() if own is not None else ()
@@ -366,6 +361,14 @@ class ChecksRights(Protocol):
 
     def check_rights(self) -> None:
         """Raise `Denied` and the like when no change would be accepted now; leaves all as it is."""
+
+
+@runtime_checkable
+class Rests(Protocol):
+    """Knows things of the place that others may change while nobody uses it."""
+
+    def rest(self) -> None:
+        """Forget them."""
 
 
 @dataclass(frozen=True, slots=True)

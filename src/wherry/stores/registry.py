@@ -40,6 +40,11 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory, posix and s3.")
 
 
+def is_distant(spec: StoreSpec) -> bool:
+    """Whether the store is behind a network of its own protocol, so that to open it takes requests."""
+    return spec.kind in ("blob", "s3")
+
+
 def open_source(spec: StoreSpec, fence: Fence = no_fence) -> Store:
     """The same for a store that is read: its listings tell all, whatever that takes."""
     store = open_store(spec, fence)

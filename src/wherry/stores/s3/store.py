@@ -76,6 +76,9 @@ class S3Store:
         _, answer = self._objects.list(self._top, most=1)
         return Root(self._identity, seconds(answer.headers.get("date", "")) * 10**9)
 
+    def rest(self) -> None:
+        self._writing.uploads.forget_all()
+
     def check_rights(self) -> None:
         self._writing.check_rights()
 

@@ -121,6 +121,11 @@ class Uploads:
         if upload.note:
             self._calls.abort(*upload.note)
 
+    def forget_all(self) -> None:
+        """What was uploaded in part is looked for again."""
+        with self._lock:
+            self._slots.clear()
+
     def forget(self, key: bytes) -> None:
         """What this process knows of the upload of a key."""
         with self._lock:
