@@ -43,6 +43,12 @@ def _kept() -> tuple[bytes, ...]:
     return (b"user.", *_ACLS, *more, *((b"trusted.",) if may(_SYS_ADMIN) else ()))
 
 
+def any_kept(listed: list[str]) -> bool:
+    """Whether any of these attributes is one that a copy has: a label, which all files may have, is none."""
+    kept = _kept()
+    return any(os.fsencode(name).startswith(kept) for name in listed)
+
+
 def attribute_names(item: int | bytes) -> list[bytes]:
     """The names of the attributes that are kept; of a descriptor, or of a path below `/proc/self/fd`."""
     try:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wherry.model.entry import Entry
+from wherry.stores.posix_attributes import any_kept
 from wherry.stores.posix_source import PosixSource
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PosixLane:
                     and now.st_dev == entry[9]
                     and now.st_mode & _KIND == _PLAIN
                     and (size <= _PAGE or now.st_blocks * 512 >= size)
-                    and not (attributed and os.listxattr(opened))
+                    and not (attributed and (listed := os.listxattr(opened)) and any_kept(listed))
                 )
             except OSError:
                 plain = False

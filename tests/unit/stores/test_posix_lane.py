@@ -122,6 +122,20 @@ def test_attributes_and_holes_are_left_to_the_long_way(way: Way) -> None:
     assert os.listdir(way.root) == []
 
 
+def test_labels_of_this_machine_keep_no_file_off_the_short_way(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every file has them where SELinux is at work; the target's own policy labels the copy."""
+    real = os.listxattr
+    monkeypatch.setattr(os, "listxattr", lambda item: ["security.selinux", *real(item)])
+    way.file("one")
+    os.setxattr(way.file("two"), b"user.x", b"1")
+
+    assert way.copy() == [b"two"]
+
+    assert (way.root / "one").read_bytes() == b"data"
+
+
 def test_what_a_folder_gives_to_new_files_does_not_stay_with_them(way: Way) -> None:
     os.setxattr(way.root, b"system.posix_acl_default", DEFAULT)
     way.file("one", mode=0o664)
