@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from tests.azurite import Azurite
 from tests.e2e.shell import CODE, Shell
+from tests.integration.served import holding
 from wherry.control import breakglass
 from wherry.model.errors import WherryError
 
@@ -96,12 +96,10 @@ class Reader:
 def test_the_first_migration_works_as_it_is_told(tmp_path: Path, azurite: Azurite) -> None:
     shell = Shell(tmp_path, {"BLOB_ACCOUNT": azurite.account, "BLOB_ENDPOINT": azurite.url})
     (tmp_path / "account.key").write_text(azurite.key)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    blocks = [block.replace("8443", str(port)) for block in BLOCK.findall(TUTORIAL.read_text())]
     reader = Reader(shell)
     try:
-        with reader.approving():
+        with holding() as port, reader.approving():
+            blocks = [block.replace("8443", str(port)) for block in BLOCK.findall(TUTORIAL.read_text())]
             printed = "".join(reader.type(block) for block in blocks)
     finally:
         reader.close()

@@ -8,11 +8,12 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,25 +129,36 @@ def serving(state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = Fal
     if not first_start and not state.exists():
         shutil.copytree(_made(), state)
     log = state.with_suffix(".log")
-    with log.open("w") as stderr:
+    port = int(listen.rpartition(":")[2])
+    # Whoever asks for any free port meanwhile must not get this one.
+    with log.open("w") as stderr, holding(port) if port else nullcontext():
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(state), listen],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ,
         )  # fmt: skip
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        selector.select(START_LIMIT)
-    line = process.stdout.readline() if process.poll() is None else ""
-    if not line:
-        process.kill()
-        process.communicate()
-        raise AssertionError(f"the control plane did not start: {log.read_text()}")
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.select(START_LIMIT)
+        line = process.stdout.readline() if process.poll() is None else ""
+        if not line:
+            process.kill()
+            process.communicate()
+            raise AssertionError(f"the control plane did not start: {log.read_text()}")
     served = Served(state, json.loads(line)["url"], process)
     try:
         yield served
     finally:
         served.stop()
+
+
+@contextmanager
+def holding(port: int = 0) -> Iterator[int]:
+    """A port that a server which names it can listen on while the block runs, and that nobody else is given."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        yield held.getsockname()[1]
 
 
 def code_of(refused: HttpResponseError) -> str | None:

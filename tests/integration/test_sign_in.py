@@ -197,9 +197,6 @@ def test_it_ends_cleanly_and_goes_on_as_the_same(tmp_path):
         port = first.url.rpartition(":")[2]
         token = first.token()
         ends_cleanly(first, signal.SIGTERM)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = run(state, f"127.0.0.1:{other.getsockname()[1]}")
-    assert "Address already in use" in taken.stderr
     with serving(state, f"127.0.0.1:{port}") as second:
         assert second.url == first.url
         assert "password" not in state.with_suffix(".log").read_text()
@@ -207,6 +204,13 @@ def test_it_ends_cleanly_and_goes_on_as_the_same(tmp_path):
         with httpx.Client(verify=context, base_url=second.url) as client:
             answer = client.get(f"/tenants?{VERSION}", headers={"Authorization": f"Bearer {token}"})
             assert answer.status_code == 200
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = run(tmp_path / "state", f"127.0.0.1:{other.getsockname()[1]}")
+    assert taken.returncode != 0
+    assert "Address already in use" in taken.stderr
 
 
 def test_ctrl_c_ends_it_cleanly(tmp_path):

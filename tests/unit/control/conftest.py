@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +43,9 @@ class Made:
     password: str
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cheap_secrets() -> Iterator[None]:
-    """Verifiers and keys that take little time; what they cost a guesser is for the tests of `wherry.trust`."""
+@contextmanager
+def cheaply() -> Iterator[None]:
+    """Verifiers and keys take little time; what they cost a guesser is for the tests of `wherry.trust`."""
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", cheap)
@@ -53,10 +54,17 @@ def cheap_secrets() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cheap_secrets() -> Iterator[None]:
+    with cheaply():
+        yield
+
+
 @pytest.fixture(scope="session")
-def made(cheap_secrets: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     path = tmp_path_factory.mktemp("made") / "state"
-    opened = deployment.create_or_open(path, START)
+    with cheaply():
+        opened = deployment.create_or_open(path, START)
     opened.close()
     assert opened.first_password is not None
     return Made(path, opened.first_password)
