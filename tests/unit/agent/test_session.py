@@ -173,20 +173,21 @@ def test_an_identity_that_is_gone_is_passed_on(
 def test_a_lease_is_renewed_while_the_engine_works(
     session: Session, protocol: Protocol, grant: Grant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    protocol.renewal = Renewal(0.9, split=True, stop=True)
+    # Renewed after a third of its time, and what is left is enough for a machine that has other things to do.
+    protocol.renewal = Renewal(2.4, split=True, stop=True)
 
     def work(_source: StoreSpec, _target: StoreSpec, clock: LeaseClock) -> None:
-        for _ in range(3):
-            assert protocol.renewed.wait(5)
+        for _ in range(2):
+            assert protocol.renewed.wait(10)
             protocol.renewed.clear()
         clock.fence()
         assert clock.split
         assert clock.stop
 
     engine(monkeypatch, work)
-    session.work(replace(grant, ttl=0.3), boot_time())
+    session.work(replace(grant, ttl=30.0), boot_time() - 9.9)
 
-    assert len(protocol.renewals) >= 3
+    assert len(protocol.renewals) >= 2
 
 
 def test_a_renewal_that_is_refused_ends_all_writing_at_once(
@@ -203,7 +204,8 @@ def test_a_renewal_that_is_refused_ends_all_writing_at_once(
 
     engine(monkeypatch, work)
 
-    assert session.work(replace(grant, ttl=30.0), boot_time() - 9.9)
+    # It is renewed after ten seconds; past those, before the work.
+    assert session.work(replace(grant, ttl=30.0), boot_time() - 9.4)
     assert fenced
     assert protocol.releases == []
 

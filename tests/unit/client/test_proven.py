@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
 from tests.tls_server import CLIENT, Answer, Authority, TlsServer
+from wherry.client import proven
 from wherry.client.proven import AgentIdentity, IdentityGone, ProvenConnection
 from wherry.model.errors import ApiError
 from wherry.trust.keys import PrivateKey
@@ -85,14 +87,22 @@ def test_a_token_that_is_revoked_is_replaced(
 
 
 def test_a_token_is_renewed_before_it_ends(
-    connect: Callable[..., ProvenConnection], authority: Authority, key: PrivateKey
+    connect: Callable[..., ProvenConnection],
+    authority: Authority,
+    key: PrivateKey,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    authority.agent_tokens(key, lifetime=0.2)
+    now = 1000.0
+    monkeypatch.setattr(proven, "time", SimpleNamespace(time=time.time, monotonic=lambda: now))
+    authority.agent_tokens(key, lifetime=300)
     door = connect()
 
-    for _ in range(2):
-        door.send("POST", "/agent/v1/heartbeat", json={})
-        time.sleep(0.15)
+    door.send("POST", "/agent/v1/heartbeat", json={})
+    now += 299 - proven.RENEW_BEFORE
+    door.send("POST", "/agent/v1/heartbeat", json={})
+    assert authority.tokens == ["token-1"]
+    now += 1
+    door.send("POST", "/agent/v1/heartbeat", json={})
 
     assert authority.tokens == ["token-1", "token-2"]
 

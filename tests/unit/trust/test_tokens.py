@@ -140,10 +140,10 @@ def test_a_key_of_the_senders_own_is_refused(ring):
      b64(b"[" * 8000) + ".e30.AA", b64(b'{"alg":"RS256","alg":"RS256"}') + ".e30.AA", b64([1]) + ".e30.AA"],
 )  # fmt: skip
 def test_garbage_is_refused_quickly(ring, value):
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(Untrusted):
         verify(value, ring)
-    assert time.perf_counter() - begun < 0.05
+    assert time.thread_time() - begun < 0.05
 
 
 def test_a_claim_named_twice_is_refused(ring, key):
