@@ -15,6 +15,8 @@ from tests.site import Site, site
 from tests.slow_wire import slow_wire
 
 WRITES_A_SECOND = 400
+# Each agent keeps it, so that there is a middle of runs into folders, too.
+PACED = {"requestsPerSecond": 1000}
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """Enough for some seconds into a folder."""
-    return _tree(tmp_path_factory.mktemp("large"), 10_000)
+    """Enough for some seconds into a folder, by the pace of `PACED`."""
+    return _tree(tmp_path_factory.mktemp("large"), 4000)
 
 
 def _tree(folder: Path, files: int) -> Tree:

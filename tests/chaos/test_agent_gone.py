@@ -15,7 +15,7 @@ from tests.site import Site, assert_same, site
 LOST = 3.0
 LEASE = 2.0
 # The time that is stated runs from the last sign of progress; then the reaper has to come round and to withdraw.
-SLACK = 4.0
+SLACK = 12.0
 
 
 @pytest.fixture(scope="module")

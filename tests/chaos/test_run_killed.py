@@ -11,7 +11,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from tests.azurite import Azurite
-from tests.chaos.conftest import Tree
+from tests.chaos.conftest import PACED, Tree
 from tests.site import Agent, Job, Site, assert_same
 
 Kill = Callable[[Site, Agent], None]
@@ -71,7 +71,7 @@ def test_run_into_a_folder(
     here: Site, large: Tree, tmp_path: Path, kill: Kill, when: Callable[..., bool]
 ) -> None:
     with here.running(large.path, tmp_path) as agent:
-        job = here.job(large.path, tmp_path, agent)
+        job = here.job(large.path, tmp_path, agent, wherry=PACED)
         job.start()
         here.until(lambda: when(job, tmp_path))
         kill(here, agent)

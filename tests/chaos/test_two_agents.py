@@ -11,7 +11,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from tests.azurite import Azurite
-from tests.chaos.conftest import Tree
+from tests.chaos.conftest import PACED, Tree
 from tests.site import Agent, Site, assert_same
 
 Target = Path | ContainerClient
@@ -72,7 +72,7 @@ def test_both_work_and_when_one_is_killed_the_other_finishes(here: Site, target:
         here.running(*roots(target, tree), workers=workers) as second,
     ):
         here.until(lambda: ready(first, second))
-        job = here.job(tree.path, target, here.group(first, second))
+        job = here.job(tree.path, target, here.group(first, second), wherry=PACED)
         run = job.start()
         here.until(lambda: holds(first) or holds(second))
         dying, other = (first, second) if holds(first) else (second, first)
@@ -92,7 +92,7 @@ def test_one_that_wakes_after_its_lease_changes_nothing(here: Site, target: Targ
         here.running(*roots(target, tree), workers=1) as second,
     ):
         here.until(lambda: ready(first, second))
-        job = here.job(tree.path, target, here.group(first, second))
+        job = here.job(tree.path, target, here.group(first, second), wherry=PACED)
         run = job.start()
         here.until(lambda: versions(target) and (holds(first) or holds(second)))
         sleeper, other = (first, second) if holds(first) else (second, first)
