@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import processes
 from tests.azurite import Azurite, AzuriteMissing, running_azurite
@@ -21,6 +22,19 @@ PERMANENT = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 GRACE = 5.0
 MEMORY = "/dev/shm"
 ROOM = 2 << 30
+
+
+# The same examples every time, on a machine of any speed; `make chaos` looks for others.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("steady"), derandomize=False, max_examples=2000)
+settings.load_profile("steady")
 
 
 def pytest_sessionstart() -> None:

@@ -45,7 +45,11 @@ def expected(row: Row) -> tuple[object, ...]:
     return names.escape(row.path), str(row.kind), row.size, str(row.outcome), row.code, detail
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(ROWS)
 def test_each_form_says_the_same(tmp_path: Path, rows: list[Row]) -> None:
     from pyarrow import parquet  # type: ignore[import-untyped]

@@ -123,7 +123,11 @@ class _AtOnce(Team):
 
 
 DEATHS = st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=8)
-ROUNDS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ROUNDS = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @ROUNDS

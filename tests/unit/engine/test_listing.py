@@ -18,7 +18,11 @@ from wherry.model.names import NameRules
 from wherry.model.plan import Holds
 from wherry.stores.port import Store, Traits
 
-QUICK = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 NAMES = st.binary(min_size=1, max_size=3).filter(lambda name: b"/" not in name and b"\0" not in name)
 BOUNDS = st.none() | NAMES
 

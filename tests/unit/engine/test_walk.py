@@ -30,7 +30,9 @@ from wherry.stores.memory import MemoryStore
 from wherry.stores.port import Store, Traits
 
 ROUNDS = settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

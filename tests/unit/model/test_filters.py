@@ -105,7 +105,11 @@ PATTERNS = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(PATTERNS, min_size=1, max_size=4).map(tuple))
 @example(("/**",))
 @example(("**",))
@@ -117,7 +121,11 @@ def test_git_leaves_out_the_same(tree: Path, patterns: tuple[str, ...]) -> None:
     assert left_out(Filters(JobOptions(exclude=patterns))) == ignored(tree, patterns, ignore_case=False)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.lists(st.sampled_from(["a", "A*", "*B", "A/b", "!ab", "B?.C", "aB/", "a/**/B"]), min_size=1).map(tuple)
 )

@@ -22,7 +22,11 @@ def listed(tmp_path: Path, *paths: bytes, separator: bytes = b"\0") -> Listed:
     return Listed(str(tmp_path / "sorted"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(PATHS, st.sets(st.integers(0, 29)), st.sampled_from([3, 200_000]))
 def test_every_folder_has_the_names_that_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[bytes], whole: set[int], chunk: int
