@@ -22,7 +22,7 @@ from wherry.cli.demo.servers import BlobServer
 LIMIT = 100.0
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Temporary folders are where they are for most people: not below /dev, which no agent would touch."""
     folder = str(tmp_path_factory.mktemp("disk"))

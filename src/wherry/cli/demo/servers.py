@@ -31,6 +31,7 @@ WHERRY = (sys.executable, "-m", "wherry.cli.main")
 _POLL = 0.05
 _TAIL = 2000
 _PR_SET_PDEATHSIG = 1
+Mask = set[int | signal.Signals]
 
 
 class ServerFailed(WherryError):
@@ -38,21 +39,20 @@ class ServerFailed(WherryError):
 
 
 class Process:
-    """One process; everything that it prints is in `log`."""
+    """One process, with `mask` for its signals; everything that it prints is in `log`."""
 
     def __init__(
-        self, name: str, arguments: tuple[str, ...], log: Path, more: Mapping[str, str] | None = None
+        self, name: str, arguments: tuple[str, ...], log: Path, more: Mapping[str, str] | None, mask: Mask
     ) -> None:
         self.name = name
         self.log = log
         libc = ctypes.CDLL(None)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
         def end_with_us() -> None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-        with log.open("ab") as out, _undisturbed():
+        with log.open("ab") as out:
             self._popen = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -117,8 +117,10 @@ class Servers:
     running: list[Process] = field(default_factory=list)
 
     def start(self, name: str, *arguments: str, more: Mapping[str, str] | None = None) -> Process:
-        process = Process(name, arguments, self.folder / f"{name.replace(' ', '-')}.log", more)
-        self.running.append(process)
+        log = self.folder / f"{name.replace(' ', '-')}.log"
+        with _undisturbed() as before:
+            process = Process(name, arguments, log, more, before)
+            self.running.append(process)
         return process
 
     def end(self) -> None:
@@ -157,11 +159,11 @@ class Servers:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No signal comes while a process is being made: it could be lost, or the process with it."""
+def _undisturbed() -> Iterator[Mask]:
+    """No signal comes until a process is made and noted: it could be lost, or the process with it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        yield
+        yield before
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
