@@ -22,6 +22,7 @@ _LEAST = 1.0
 _NEAR = 0.85
 _NAMES = ("source (listing)", "source (reading)", "target", "CPU")
 _LIMIT = "limit that was set"
+_STOPPING = "What is under way is finished; interrupt again to end at once."
 
 
 class Observed:
@@ -50,9 +51,10 @@ class Observed:
         if now.scanning:
             # Nobody knows how much will come, unless a manifest or an earlier report tells it.
             whole = (max(self._expected[0], found) if self._expected[0] else 0, self._expected[1])
-        return Moment(
-            RunStatus.RUNNING, items, size, whole[0], "", whole[1], (now.items, now.bytes), self._held_up(now)
-        )
+        done = (now.items, now.bytes)
+        if now.stopping:
+            return Moment(RunStatus.CANCELING, items, size, whole[0], _STOPPING, whole[1], done)
+        return Moment(RunStatus.RUNNING, items, size, whole[0], "", whole[1], done, self._held_up(now))
 
     def _held_up(self, now: Live) -> str:
         """What most of the time of the last seconds went into."""

@@ -27,6 +27,8 @@ _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 def place(text: str, environ: Mapping[str, str] = os.environ) -> StoreSpec:
     """A place of the command line as the engine opens it."""
+    if not text:
+        raise UsageError("An empty word is no place; has a variable no value?")
     kind, colon, rest = text.partition(":")
     if colon and kind == "blob":
         return _blob(rest, environ)

@@ -31,7 +31,11 @@ Json = dict[str, Any]
 def opened(file: Path) -> Iterator[TextIO]:
     """Where the report is written; it takes its name when the block ends well and something was written."""
     beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    with beside.open("x", encoding="utf-8") as out:
+    try:
+        made = beside.open("x", encoding="utf-8")
+    except OSError as refused:
+        raise OSError(refused.errno, refused.strerror, str(file)) from refused
+    with made as out:
         try:
             yield out
             out.flush()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wherry.cli import copy_options, copy_places, exits
+from wherry.cli import copy_options, copy_places, exits, job_options
 from wherry.cli.copy_live import WINDOW, Observed
 from wherry.cli.copy_log import Codes, CopyLog
 from wherry.cli.copy_options import COLUMNS, Asked
@@ -70,7 +70,7 @@ def perform(asked: Asked) -> Ended:
     """Copy; what it came to, with the exit code."""
     from wherry.cli import copy_manifest
 
-    options = _started(JobOptions.from_json(asked.options), asked)
+    options = _started(_options(asked), asked)
     source, target = copy_places.place(asked.source), copy_places.place(asked.target)
     target = replace(target, create=target.kind == "posix" and not options.dry_run)
     copy_places.check_apart(source, target)
@@ -101,6 +101,14 @@ def answer_of(report: Report) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value not in ("", {})} | {
         name: told[name] for name in ("items", "bytes")
     }
+
+
+def _options(asked: Asked) -> JobOptions:
+    """The options; what is wrong with one is told by its spelling here."""
+    try:
+        return JobOptions.from_json(asked.options)
+    except UsageError as wrong:
+        raise UsageError(job_options.spelled(str(wrong))) from None
 
 
 def _started(options: JobOptions, asked: Asked) -> JobOptions:
@@ -189,6 +197,8 @@ def _comment(job: Job, told: dict[str, Any], end: End) -> None:
     if end.code:
         tell(f"{end.code}: {end.message}")
         tell(f"  {CODES[end.code].remedy}")
+    if job.asked.log is None and any(told["items"].get(name) for name in ("Failed", "Unsupported")):
+        tell("Run it with --log FILE to see which items these are.")
 
 
 def _would(told: dict[str, Any]) -> str:
@@ -205,6 +215,11 @@ def _probe(source: StoreSpec) -> None:
     """See whether the source is there before anything is made at the target."""
     from wherry.stores.registry import open_store
 
+    if source.kind == "posix" and os.path.isfile(source.location):
+        folder, name = os.path.split(source.location)
+        raise UsageError(
+            f"{source.location} is a file: give the folder that it is in, {folder}, and --include '/{name}'."
+        )
     try:
         with closing(open_store(source)) as store:
             store.probe()

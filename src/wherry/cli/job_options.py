@@ -56,6 +56,15 @@ def _choice(name: str, panel: str) -> Choice:
 CHOICES = tuple(_choice(name, panel) for panel, names in PANELS.items() for name in names)
 
 
+def spelled(text: str) -> str:
+    """A sentence about an option, with its spelling on the command line in place of the word of the API."""
+    for choice in CHOICES:
+        word = f"Option '{word_of(choice.name)}'"
+        if text.startswith(word):
+            return f"Option {choice.spellings[-1]}{text.removeprefix(word)}"
+    return text
+
+
 def told(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a job among the values of all options, in the words of the API."""
     found = {one.name: arguments.plain(given[one.name]) for one in CHOICES}

@@ -18,6 +18,7 @@ NO_COLOR = "--no-color"
 
 def main() -> None:
     """The program `wherry`."""
+    _open_standard_streams()
     sys.exit(call(sys.argv[1:]))
 
 
@@ -45,6 +46,16 @@ def call(arguments: list[str]) -> int:
     except OSError as trouble:
         where = f"{trouble.filename}: " if trouble.filename else ""
         return _tell(WherryError(f"{where}{trouble.strerror or trouble}"), debug=debug)
+
+
+def _open_standard_streams() -> None:
+    """Where whoever starts us has closed one of them, nothing else may get its number, and nobody may trip over it."""
+    while (missing := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(missing, True)
+    os.close(missing)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as we live
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _switches(arguments: list[str]) -> tuple[list[str], set[str]]:

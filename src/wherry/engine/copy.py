@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,7 +39,8 @@ class Live:
     """How far a copy is: committed `counters`, and what workers did so far, committed or not.
 
     `items` and `bytes` have ended; `listing`, `reading`, `writing` and `computing` are seconds of all workers
-    together, `threads` what they use now.  `scanning`: the source is not listed to its end.
+    together, `threads` what they use now.  `scanning`: the source is not listed to its end.  `stopping`: somebody has
+    interrupted it, and what is under way is being finished.
     """
 
     counters: Counters
@@ -51,16 +52,17 @@ class Live:
     computing: float
     threads: int
     scanning: bool
+    stopping: bool = False
 
     @classmethod
-    def of(cls, counters: Counters, efforts: list[Effort], *, scanning: bool) -> Live:
+    def of(cls, counters: Counters, efforts: list[Effort], *, scanning: bool, stopping: bool = False) -> Live:
         """The sum of what workers told."""
         whole = Effort()
         for effort in efforts:
             whole.add(effort)
         return cls(
             counters, int(whole.items), int(whole.bytes), whole.listing, whole.reading, whole.writing,
-            whole.computing, int(whole.threads), scanning,
+            whole.computing, int(whole.threads), scanning, stopping,
         )  # fmt: skip
 
 
@@ -109,6 +111,8 @@ def copy(
         crew = _Crew(order, ledger, source, target, pool, logged=log is not None)
         crew.work(log or _ignore, progress or _ignore)
         counters = ledger.counters()
+        if not crew.code:
+            ledger.finish()
         ended = run.failed(crew.code, crew.detail) if crew.code else run.end(counters, ledger.error())
     return Report(counters, ended, time.monotonic() - begun, resumed, lost)
 
@@ -156,6 +160,10 @@ class _Crew:
                     self._tell(log, progress)
                     for future in done:
                         future.result()
+            except KeyboardInterrupt:
+                self._end()
+                self._wind_up(running, progress)
+                raise
             finally:
                 self._end()
         self._tell(log, progress)
@@ -163,8 +171,22 @@ class _Crew:
     def _tell(self, log: Callable[[bytes], None], progress: Callable[[Live], None]) -> None:
         for lines in self._ledger.segments():
             log(lines)
+        progress(self._live())
+
+    def _live(self, *, stopping: bool = False) -> Live:
         efforts = [self._done, *(clock.effort() for clock in list(self._held))]
-        progress(Live.of(self._ledger.counters(), efforts, scanning=self._ledger.scanning()))
+        scanning = self._ledger.scanning()
+        return Live.of(self._ledger.counters(), efforts, scanning=scanning, stopping=stopping)
+
+    def _wind_up(self, running: set[Future[None]], progress: Callable[[Live], None]) -> None:
+        """Wait for what is under way; whoever interrupts a second time has it killed."""
+        try:
+            while running:
+                progress(self._live(stopping=True))
+                running = wait(running, _TELL_SECONDS).not_done
+        except KeyboardInterrupt:
+            self._pool.kill()
+            raise
 
     def _take_leases(self) -> None:
         while not self._over.is_set():
@@ -200,7 +222,8 @@ class _Crew:
         except Stopped:
             self._ledger.release(grant.token)
         except WorkerDied:
-            self._ledger.release(grant.token, lost=True)
+            # Of one that was killed to end it all nobody is to be blamed.
+            self._ledger.release(grant.token, lost=not self._over.is_set())
         except RunError as error:
             self._stop(grant, error.code, error.detail)
         except StoreError as error:

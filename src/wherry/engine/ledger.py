@@ -36,6 +36,7 @@ CREATE INDEX IF NOT EXISTS partition_open ON partition (stage, id) WHERE rest IS
 CREATE TABLE IF NOT EXISTS item (
     phase INTEGER, key BLOB, path BLOB, counted INTEGER, etag TEXT, size INTEGER, kind TEXT,
     PRIMARY KEY (phase, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ended (id INTEGER PRIMARY KEY CHECK (id = 1));
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY, rows INTEGER, data BLOB);
 """
 
@@ -68,6 +69,8 @@ class LocalLedger:
         self._lock = threading.Lock()
         self._file = file
         self._incarnation = secrets.token_hex(8)
+        if file is not None and not file.parent.is_dir():
+            raise UsageError(f"{file}: its folder does not exist.")
         with self._held():
             # Without a file of its own it is in memory as far as that is small, in one without a name beyond.
             self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False)
@@ -100,11 +103,16 @@ class LocalLedger:
     def open(self, order: RunOrder) -> bool:
         """Begin the run, or go on with the one that the file holds.  True when it goes on.
 
+        One that has come to its end is done again from the beginning: the source may be another one by now.
         Raises `UsageError` when the file belongs to other places or options.
         """
         text = json.dumps(order.to_json(), sort_keys=True)
         with self._transaction() as db:
             known = db.execute("SELECT run_order FROM run").fetchone()
+            if known is not None and known[0] == text and db.execute("SELECT 1 FROM ended").fetchone():
+                for table in ("run", "partition", "item", "segment", "ended"):
+                    db.execute(f"DELETE FROM {table}")  # noqa: S608
+                known = None
             if known is None:
                 db.execute(
                     "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, NULL, 0)",
@@ -118,6 +126,11 @@ class LocalLedger:
             db.execute("UPDATE partition SET lease = '' WHERE lease <> '' AND rest IS NOT NULL")
             db.execute("UPDATE run SET incarnation = ?", (self._incarnation,))
             return True
+
+    def finish(self) -> None:
+        """Note that the run has come to its end and all of it is told."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO ended VALUES (1)")
 
     def lease(self, order: RunOrder) -> Grant | None:
         """A lease on the next partition; None when no work is left."""

@@ -146,6 +146,11 @@ class Pool:
                 return future.result()
         raise WorkerDied("A worker hung beyond its lease and was given up.")
 
+    def kill(self) -> None:
+        """End the workers in the middle of what they do; an executor of one's own is its owner's to end."""
+        if self._processes is not None:
+            self._processes.kill_all()
+
     def close(self) -> None:
         """End the workers once they finished what they hold; an executor of one's own is its owner's to end."""
         if self._processes is not None:

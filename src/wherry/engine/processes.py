@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import multiprocessing
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Collection
@@ -23,6 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 from wherry.model.errors import WherryError
 
 _END_SECONDS = 5.0
+_TO_ALL = frozenset({signal.SIGINT, signal.SIGTERM})
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class Processes(Executor):
         for number in range(count):
             self._add_slot(forked[number] if forked else None)
         # Whoever forgets to shut down shall not wait at its end for processes that wait for calls.
-        atexit.register(self._kill_all)
+        atexit.register(self.kill_all)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a process call `fn`; function, arguments and result go through pickle."""
@@ -103,7 +105,7 @@ class Processes(Executor):
         for slot in slots if wait else ():
             slot.thread.join()
         if wait:
-            atexit.unregister(self._kill_all)
+            atexit.unregister(self.kill_all)
 
     def _next(self) -> _Call | None:
         try:
@@ -124,7 +126,8 @@ class Processes(Executor):
                 slot.do(call)
         slot.end()
 
-    def _kill_all(self) -> None:
+    def kill_all(self) -> None:
+        """Kill all processes, whatever they do."""
         for slot in self._slots:
             slot.kill()
 
@@ -198,12 +201,15 @@ class _Slot:
 def _started(context: Any, begin: Callable[[], None]) -> _Process:
     near, far = context.Pipe()
     process = context.Process(target=_serve, args=(far, begin), daemon=True)
+    # What is sent to all waits until the process has begun and knows what it means there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
     try:
         process.start()
     except OSError as refused:
         near.close()
         raise WorkerDied(f"A worker process could not be started: {refused}.") from refused
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # The only other end is the process's own, so that its death is the end of the pipe.
         far.close()
     return process, near
@@ -212,6 +218,7 @@ def _started(context: Any, begin: Callable[[], None]) -> _Process:
 def _serve(line: Connection, begin: Callable[[], None]) -> None:
     """The life of a worker process."""
     begin()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_ALL)
     while True:
         try:
             message = line.recv()

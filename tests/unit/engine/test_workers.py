@@ -23,7 +23,7 @@ import pytest
 from tests.conftest import is_running
 from tests.unit.engine.stage import copied, fresh_places, order_of, perform, specs_of
 from wherry.engine import chapters, deeds, pool, processes, span
-from wherry.engine.copy import copy
+from wherry.engine.copy import Live, copy
 from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
@@ -324,3 +324,52 @@ def test_signals_to_all_are_obeyed_by_the_parent_alone(workers):
 
 def _nothing() -> None:
     """Nothing is to be begun."""
+
+
+def test_what_is_sent_to_all_processes_waits_until_a_new_one_knows_what_it_means():
+    """Whoever presses Ctrl-C while workers begin sees no traceback of theirs."""
+    with Processes(1, _nothing) as one:
+        before = one.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result(LIMIT)
+    with Processes(1, _blocked_signals) as one:
+        assert one.submit(_seen_at_the_beginning).result(LIMIT) >= {signal.SIGINT, signal.SIGTERM}
+    assert not before & {signal.SIGINT, signal.SIGTERM}
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+
+_at_the_beginning: set[int] = set()
+
+
+def _blocked_signals() -> None:
+    _at_the_beginning.update(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _seen_at_the_beginning() -> set[int]:
+    return _at_the_beginning
+
+
+def test_a_second_interrupt_ends_a_copy_that_would_take_long(tmp_path, monkeypatch):
+    """The first lets what is under way come to its end: here that is a minute away."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(bytes(600))
+    near = StoreSpec("posix", str(tmp_path / "source"))
+    far = StoreSpec("posix", str(tmp_path / "target"), create=True)
+    begun = time.monotonic()
+    told: list[bool] = []
+
+    def progress(live: Live) -> None:
+        told.append(live.stopping)
+        if live.stopping or (tmp_path / "target").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "work", _hang)
+    with pytest.raises(KeyboardInterrupt):
+        copy(near, far, JobOptions(), workers=1, progress=progress)
+
+    assert told[-1]
+    assert told.count(True) == 1
+    assert time.monotonic() - begun < LIMIT
+
+
+def _hang(task: Any) -> None:
+    Path(task.target.location).mkdir()
+    time.sleep(60)
