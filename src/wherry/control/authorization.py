@@ -12,7 +12,7 @@ from wherry.control import refusals
 from wherry.control.db.tables_identity import principals
 from wherry.control.services import role_assignments
 from wherry.trust import policy
-from wherry.trust.policy import Decision, Facts
+from wherry.trust.policy import Decision
 from wherry.trust.principals import FULL_SCOPE, Principal
 
 
@@ -20,8 +20,9 @@ def decide(
     conn: Connection, principal: Principal, action: str, scope: str, now: float, *, data: bool = False
 ) -> Decision:
     """Whether `principal` may do `action` at `scope` by what is assigned at this moment."""
-    facts = Facts(role_assignments.of_principal(conn, principal.oid), now)
-    return policy.decide(principal, action, scope, facts, data=data)
+    return policy.decide(
+        principal, action, scope, role_assignments.facts_of(conn, principal.oid, now), data=data
+    )
 
 
 def require(

@@ -42,11 +42,15 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision rests on besides the request: assignments, the time (Unix seconds), the roles there are."""
+    """What a decision rests on besides the request: assignments, the time (Unix seconds), the roles there are.
+
+    `groups` are the object ids of all groups that the principal is a member of, directly or through other groups.
+    """
 
     assignments: Iterable[Assignment]
     now: float
     roles: Mapping[str, Role] = field(default_factory=lambda: ROLES)
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,9 @@ def decide(principal: Principal, action: str, scope: str, facts: Facts, *, data:
     if ENROL_SCOPE in principal.scopes or not principal.scopes:
         return Decision(False, "the token is not meant for this")
     reason = "no role assignment allows it"
+    holders = {oid.lower() for oid in (principal.oid, *facts.groups)}
     for assignment in facts.assignments:
-        if assignment.principal_id.lower() != principal.oid.lower() or not ids.contains(
-            assignment.scope, scope
-        ):
+        if assignment.principal_id.lower() not in holders or not ids.contains(assignment.scope, scope):
             continue
         role = facts.roles.get(assignment.role.lower())
         if role is None or not grants(role, action, data=data):

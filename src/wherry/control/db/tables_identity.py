@@ -37,10 +37,17 @@ principals = Table(
     metadata,
     Column("oid", String, primary_key=True),
     Column(
-        "kind", String, CheckConstraint("kind IN ('user', 'agent', 'service')", name="kind"), nullable=False
+        "kind",
+        String,
+        CheckConstraint("kind IN ('user', 'agent', 'service', 'group')", name="kind"),
+        nullable=False,
     ),
-    Column("name", String, nullable=False, comment="user principal name, or the agent's name"),
-    Column("client_id", String, unique=True, comment="what an agent calls itself at the token endpoint"),
+    Column(
+        "name", String, nullable=False, comment="of a user the one to sign in with, of all others to show"
+    ),
+    Column(
+        "client_id", String, unique=True, comment="what an agent or program calls itself when it signs in"
+    ),
     Column("resource_id", String, comment="machine that the identity belongs to"),
     Column("enabled", Boolean, nullable=False, default=True),
     Column("epoch", Integer, nullable=False, default=1, comment="tokens of an older epoch are refused"),
@@ -65,6 +72,7 @@ credentials = Table(
     Column("kind", String, CheckConstraint("kind IN ('password')", name="kind"), primary_key=True),
     Column("verifier", String, nullable=False, comment="argon2id"),
     Column("changed_at", Float, nullable=False),
+    Column("must_change", Boolean, nullable=False, default=False, comment="at the next sign-in"),
 )
 
 agent_keys = Table(

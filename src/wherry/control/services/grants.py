@@ -8,6 +8,7 @@ made at all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
@@ -35,8 +36,9 @@ def role_for(mirror: bool) -> Role:
 def suffices_without_us(conn: Connection, oid: str, role: Role, scope: str, now: float) -> bool:
     """Whether an agent may do all that `role` holds at `scope` by assignments that we did not make."""
     ours = set(conn.execute(select(grants.c.assignment).where(grants.c.principal_id == oid)).scalars())
-    foreign = [one for one in role_assignments.of_principal(conn, oid) if one.id not in ours]
-    return _allowed(oid, role, scope, Facts(foreign, now))
+    facts = role_assignments.facts_of(conn, oid, now)
+    foreign = [one for one in facts.assignments if one.id not in ours]
+    return _allowed(oid, role, scope, replace(facts, assignments=foreign))
 
 
 def holds(conn: Connection, oid: str, role: Role, scope: str, now: float) -> bool:

@@ -7,18 +7,21 @@ functions are called; what they check is that the assignment makes sense.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from wherry.control.db.tables_identity import principals, role_assignments
+from wherry.control.services import memberships, owners
 from wherry.model import ids
 from wherry.model.errors import ApiError
 from wherry.trust import policy
-from wherry.trust.policy import Assignment
+from wherry.trust.policy import Assignment, Facts
 from wherry.trust.roles import OWNER, ROLES
 
-_KINDS = {"user": "User", "agent": "ServicePrincipal", "service": "ServicePrincipal"}
+TYPES = {"user": "User", "agent": "ServicePrincipal", "service": "ServicePrincipal", "group": "Group"}
+"""What role assignments call each kind of principal."""
 
 
 def create(  # noqa: PLR0913 - the columns of an assignment
@@ -72,8 +75,6 @@ def change(
     """Set condition (a grant's new expiry) and description of an assignment; 404 when there is none."""
     _check_condition(condition)
     row = get(conn, name)
-    if row is not None and condition:
-        _keep_an_owner(conn, row)
     changed = conn.execute(
         update(role_assignments)
         .where(role_assignments.c.name == name.lower())
@@ -85,8 +86,10 @@ def change(
             updated_by=by,
         )
     )
-    if not changed.rowcount:
+    if row is None or not changed.rowcount:
         raise _absent(name)
+    if condition:
+        _keep_an_owner(conn, row)
 
 
 def get(conn: Connection, name: str) -> Row[Any] | None:
@@ -104,11 +107,14 @@ def at_scope(conn: Connection, scope: str, *, below: bool = False) -> list[Row[A
 
 
 def of_principal(conn: Connection, principal_id: str) -> list[Assignment]:
-    """Everything assigned to a principal, as `policy.decide` takes it."""
-    rows = conn.execute(
-        select(role_assignments).where(role_assignments.c.principal_id == principal_id.lower())
-    )
-    return [Assignment(row.name, row.principal_id, row.role, row.scope, row.condition) for row in rows]
+    """Everything assigned to a principal itself."""
+    return _assigned_to(conn, (principal_id.lower(),))
+
+
+def facts_of(conn: Connection, principal_id: str, now: float) -> Facts:
+    """What `policy.decide` decides by: all that is assigned to a principal and to the groups that it is in."""
+    within = memberships.groups_of(conn, principal_id.lower())
+    return Facts(_assigned_to(conn, (principal_id.lower(), *within)), now, groups=within)
 
 
 def remove(conn: Connection, name: str) -> Row[Any] | None:
@@ -116,8 +122,8 @@ def remove(conn: Connection, name: str) -> Row[Any] | None:
     row = get(conn, name)
     if row is None:
         return None
-    _keep_an_owner(conn, row)
     conn.execute(delete(role_assignments).where(role_assignments.c.name == name.lower()))
+    _keep_an_owner(conn, row)
     return row
 
 
@@ -138,21 +144,14 @@ def remove_below(conn: Connection, scope: str) -> int:
     ).rowcount
 
 
+def _assigned_to(conn: Connection, holders: Iterable[str]) -> list[Assignment]:
+    rows = conn.execute(select(role_assignments).where(role_assignments.c.principal_id.in_(holders)))
+    return [Assignment(row.name, row.principal_id, row.role, row.scope, row.condition) for row in rows]
+
+
 def _keep_an_owner(conn: Connection, row: Row[Any]) -> None:
-    """400 when `row` is the only assignment by which somebody living owns everything for good."""
-    if row.role != OWNER.guid or row.scope_key or row.condition:
-        return
-    others = (
-        select(role_assignments.c.name)
-        .join(principals, principals.c.oid == role_assignments.c.principal_id)
-        .where(role_assignments.c.role == OWNER.guid, role_assignments.c.scope_key == "")
-        .where(role_assignments.c.condition.is_(None), role_assignments.c.name != row.name)
-        .where(principals.c.enabled, principals.c.deleted_at.is_(None))
-    )
-    if conn.execute(others).first() is None:
-        raise ApiError(
-            400, "RoleAssignmentDeleteNotPermitted", "Cannot delete the last RBAC admin assignment."
-        )
+    if row.role == OWNER.guid and not row.scope_key and not row.condition:
+        owners.keep_one(conn)
 
 
 def _check(
@@ -175,11 +174,11 @@ def _check(
     ).first()
     if found is None:
         raise ApiError(400, "PrincipalNotFound", f"Principal {principal_id} does not exist in the directory.")
-    if _KINDS[found.kind] != principal_type:
+    if TYPES[found.kind] != principal_type:
         raise ApiError(
             400,
             "UnmatchedPrincipalType",
-            f"The principal type of '{principal_id}' is {_KINDS[found.kind]}, not {principal_type}.",
+            f"The principal type of '{principal_id}' is {TYPES[found.kind]}, not {principal_type}.",
         )
     _check_condition(condition)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from wherry.control.caller import Caller
 from wherry.control.db.tables_identity import principals
-from wherry.control.services import role_assignments, scopes
+from wherry.control.services import memberships, role_assignments, scopes
 from wherry.control.services.resource_store import Json
 from wherry.control.services.types.schema import Field, invalid, read
 from wherry.model import ids
@@ -86,15 +86,19 @@ def delete(conn: Connection, scope: str, name: str) -> Json | None:
 
 def list_at(conn: Connection, scope: str, told: str) -> list[Json]:
     """Assignments that matter at a scope: made there, above and below; `atScope()` leaves out those below."""
-    below, principal = True, ""
+    below, wanted = True, frozenset[str]()
     for part in _AND.split(told) if told else []:
         match = _FILTER.fullmatch(part.strip())
         if match is None:
             raise _bad_filter(told)
         below = below and not match["at"]
-        principal = (match["to"] or match["principal"] or principal).lower()
+        if match["principal"]:
+            wanted = frozenset({match["principal"].lower()})
+        elif match["to"]:
+            # To a principal is assigned what is assigned to its groups.
+            wanted = memberships.groups_of(conn, match["to"].lower()) | {match["to"].lower()}
     rows = role_assignments.at_scope(conn, scope, below=below)
-    return [render(row) for row in rows if not principal or row.principal_id == principal]
+    return [render(row) for row in rows if not wanted or row.principal_id in wanted]
 
 
 def definitions(scope: str, told: str) -> list[Json]:
@@ -187,7 +191,7 @@ def _role_of(definition_id: str) -> str:
 
 def _kind(conn: Connection, principal: str) -> str:
     kind = conn.execute(select(principals.c.kind).where(principals.c.oid == principal)).scalar()
-    return "User" if kind == "user" else "ServicePrincipal"
+    return role_assignments.TYPES.get(kind or "", "ServicePrincipal")
 
 
 def _found(conn: Connection, name: str) -> Json:
