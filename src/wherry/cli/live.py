@@ -129,8 +129,6 @@ class Screen:
         self._quiet = quiet
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
         return self
 
     def __exit__(
@@ -144,6 +142,8 @@ class Screen:
         now = self._clock()
         self._pace.note(now, moment)
         if self._live is not None:
+            # Not before: it has a thread, and workers can be forked as long as there is but one.
+            self._live.start()
             self._live.update(self._picture(moment))
         elif not self._quiet and now - self._told_at >= self._every:
             self._told_at = now

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -201,6 +201,9 @@ class _Slot:
 def _started(context: Any, begin: Callable[[], None]) -> _Process:
     near, far = context.Pipe()
     process = context.Process(target=_serve, args=(far, begin), daemon=True)
+    if context is _spawn:
+        # Else it is begun with the first process, and lets through what is kept waiting here.
+        resource_tracker.ensure_running()
     # What is sent to all waits until the process has begun and knows what it means there.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
     try:

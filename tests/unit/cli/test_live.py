@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from wherry.cli.live import Moment, Pace, Screen, duration, size
@@ -79,3 +82,14 @@ def test_bytes_for_people(count: int, text: str) -> None:
 )
 def test_time_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_screen_has_no_thread_before_there_is_something_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked as long as there is but one thread, which is quicker."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    before = threading.active_count()
+    with Screen("copy") as screen:
+        assert threading.active_count() == before
+        screen.show(at(5))
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
