@@ -22,7 +22,7 @@ from starlette.requests import Request
 from wherry.model import ids
 
 Kind = Literal["public", "session", "bearer", "resource", "agent", "enrolment"]
-Audience = Literal["arm", "vault"]
+Audience = Literal["arm", "vault", "graph"]
 ScopeOf = Callable[[Request], str]
 F = TypeVar("F", bound=Callable[..., Any])
 

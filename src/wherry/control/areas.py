@@ -14,6 +14,7 @@ from wherry.control import dispatch, health, housekeeping
 from wherry.control.access import Routes
 from wherry.control.agents import registration, work
 from wherry.control.arm import areas as arm
+from wherry.control.directory import groups, objects, programs, users
 from wherry.control.identity import device, discovery, pages, token
 from wherry.control.plane import Plane
 
@@ -23,6 +24,10 @@ AREAS: tuple[Routes, ...] = (
     device.routes,
     token.routes,
     pages.routes,
+    users.routes,
+    groups.routes,
+    programs.routes,
+    objects.routes,
     *arm.AREAS,
     registration.routes,
     work.routes,

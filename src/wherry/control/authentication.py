@@ -15,6 +15,7 @@ from starlette.requests import Request
 from wherry.control import refusals
 from wherry.control.db.tables_identity import agent_keys, principals, refresh_families, seen_proofs
 from wherry.control.plane import Plane
+from wherry.control.services import programs
 from wherry.trust import proofs, tokens
 from wherry.trust.principals import Principal
 from wherry.trust.proofs import NonceNeeded, Proof
@@ -86,6 +87,8 @@ def alive(conn: Connection, principal: Principal) -> bool:
         return False
     if row.kind != principal.kind:
         return False
+    if row.kind == "service":
+        return programs.still_there(conn, principal.session, principal.client_id)
     if not principal.session:
         return True
     family = conn.execute(

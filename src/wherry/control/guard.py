@@ -103,8 +103,12 @@ async def _authenticate(service: Plane, request: Request, access: Access) -> Pri
         return await authentication.authenticate_agent(service, request)
     if access.kind == "enrolment":
         return await authentication.authenticate_enrolment(service, request)
-    audiences = service.arm_audiences if access.audience == "arm" else service.vault_audiences
-    return await authentication.bearer(service, request, audiences)
+    audiences = {
+        "arm": service.arm_audiences,
+        "vault": service.vault_audiences,
+        "graph": service.graph_audiences,
+    }
+    return await authentication.bearer(service, request, audiences[access.audience])
 
 
 def _scope(request: Request, access: Access) -> str:

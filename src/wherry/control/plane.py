@@ -88,6 +88,16 @@ class Plane:
         return frozenset({f"{self.public_url}/vault", "https://vault.azure.net"})
 
     @property
+    def graph_audience(self) -> str:
+        """The audience of the directory, and the address below which it is served."""
+        return f"{self.public_url}/graph"
+
+    @property
+    def graph_audiences(self) -> frozenset[str]:
+        """What the directory takes: its own tokens, and those of the resource API, which can do more."""
+        return frozenset({self.graph_audience, "https://graph.microsoft.com"}) | self.arm_audiences
+
+    @property
     def host(self) -> str:
         return urlsplit(self.public_url).hostname or ""
 

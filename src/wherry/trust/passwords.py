@@ -10,10 +10,29 @@ from argon2.exceptions import InvalidHashError, VerificationError
 MAX_LENGTH = 1024
 """Longer ones are refused unread: hashing costs the service more than the guess costs the guesser."""
 
+LEAST_LENGTH = 12
+_LEAST_DIFFERENT = 5
+# What is left of the passwords that are guessed first when digits and signs are taken away.
+_WELL_KNOWN = ("password", "passwort", "qwertyuiop", "qwerty", "letmein", "welcome", "administrator", "admin", "wherry",
+               "abcdefghijkl", "iloveyou", "changeme", "secret")  # fmt: skip
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _hasher = PasswordHasher()
 # Verified against when there is no such user, so that the answer takes as long as for a wrong password.
 _NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+def weakness(password: str, login: str) -> str:
+    """Why people may not choose `password`, to be shown to them; empty when they may."""
+    plain = "".join(character for character in password.lower() if character.isalpha())
+    if not LEAST_LENGTH <= len(password) <= MAX_LENGTH:
+        return f"A password has {LEAST_LENGTH} to {MAX_LENGTH} characters."
+    if len(set(password)) < _LEAST_DIFFERENT:
+        return f"A password has at least {_LEAST_DIFFERENT} different characters."
+    if len(login) > 2 and login.lower().partition("@")[0] in password.lower():
+        return "A password does not contain the user name."
+    if any(plain.replace(word, "") == "" for word in _WELL_KNOWN):
+        return "This password is among those that are guessed first."
+    return ""
 
 
 def protect(password: str) -> str:

@@ -15,6 +15,9 @@ PrincipalKind = Literal["user", "agent", "service"]
 FULL_SCOPE = "user_impersonation"
 """Delegated scope of a signed-in user: everything that the user's roles allow."""
 
+PROGRAM_SCOPE = "program"
+"""Scope of a program that signed in by itself: everything that the roles of its service principal allow."""
+
 AGENT_SCOPE = "agent"
 """Scope of an agent's own tokens: the agent protocol and what its identity was granted."""
 
@@ -24,7 +27,7 @@ ENROL_SCOPE = "agent.register"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A user, an agent's identity or the service itself.
+    """A user, an agent's identity or a program (`service`: a service principal).
 
     `oid` is the object id that role assignments name; `jkt` the thumbprint of the key that the token is bound to;
     `resource_id` the machine that an agent's identity belongs to; `epoch` dies with a revocation; `details` are

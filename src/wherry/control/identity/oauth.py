@@ -18,8 +18,6 @@ from wherry.trust.principals import ENROL_SCOPE
 
 TENANT_ALIASES = frozenset({"organizations", "common", "adfs"})
 OIDC_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
-GRAPH = "https://graph.microsoft.com"
-"""Tokens for Graph are given because `az` asks for them; there is no Graph here, and nothing accepts them."""
 
 _MAX_FIELDS = 64
 
@@ -123,7 +121,7 @@ def scope_of(plane: Plane, text: str) -> Scope:
     if name == ENROL_SCOPE:
         known = plane.arm_audiences
     else:
-        known = plane.arm_audiences | plane.vault_audiences | {GRAPH, plane.agent_audience}
+        known = plane.graph_audiences | plane.vault_audiences | {plane.agent_audience}
     if audience.removesuffix("/") not in known:
         raise TokenError(
             "invalid_resource",

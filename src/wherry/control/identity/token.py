@@ -20,7 +20,7 @@ from wherry.control import audit
 from wherry.control.access import Routes, public
 from wherry.control.audit import Record
 from wherry.control.db.tables_identity import principals, users
-from wherry.control.identity import assertions
+from wherry.control.identity import assertions, programs
 from wherry.control.identity.device import proof_of
 from wherry.control.identity.oauth import Scope, TokenError, form_of, required, scope_of, tenant_of
 from wherry.control.plane import Plane, plane, request_id, source
@@ -75,6 +75,8 @@ async def token(request: Request, tenant: str) -> Response:
     if grant_type == "refresh_token":
         return await _refresh(request, service, fields)
     if grant_type == "client_credentials":
+        if programs.concerns(request, fields):
+            return await programs.sign_in(request, service, fields)
         return await assertions.sign_in(request, service, fields)
     raise TokenError("unsupported_grant_type", 70003, f"The grant type '{grant_type[:64]}' is not supported.")
 

@@ -6,11 +6,14 @@ Wrong passwords lock an account for a growing time; the answer and its duration 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import delete as sql_delete
 
 from wherry.control.db.tables_identity import credentials, principals, users
 from wherry.control.services import limits
+from wherry.control.services import principals as ends
 from wherry.model.errors import ApiError
 from wherry.trust import passwords
 
@@ -19,10 +22,42 @@ WRONG_PER_SOURCE = 50
 WRONG_SECONDS = 600.0
 _LOCK_SECONDS = 60.0
 _LONGEST_LOCK = 3600.0
+_USER = (
+    select(
+        principals.c.oid,
+        users.c.login,
+        users.c.display_name,
+        principals.c.enabled,
+        principals.c.created_at,
+        credentials.c.must_change,
+    )
+    .join(users, users.c.oid == principals.c.oid)
+    .join(credentials, credentials.c.oid == principals.c.oid)
+    .where(principals.c.deleted_at.is_(None))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person as the directory has it."""
+
+    oid: str
+    login: str
+    display_name: str
+    enabled: bool
+    created_at: float
+    must_change: bool
 
 
 def create(conn: Connection, login: str, display_name: str, password: str, now: float) -> str:
     """A new user; answers the object id.  409 when the name is taken."""
+    return add(conn, login, display_name, passwords.protect(password), now)
+
+
+def add(
+    conn: Connection, login: str, display_name: str, verifier: str, now: float, *, must_change: bool = False
+) -> str:
+    """The same with a password that was hashed before, as that takes too long for a transaction."""
     key = login.strip().lower()
     if conn.execute(select(users.c.oid).where(users.c.login == key)).first():
         raise ApiError(409, "UserExists", f"There is a user '{key}' already.")
@@ -31,10 +66,49 @@ def create(conn: Connection, login: str, display_name: str, password: str, now: 
     conn.execute(insert(users).values(oid=oid, login=key, display_name=display_name))
     conn.execute(
         insert(credentials).values(
-            oid=oid, kind="password", verifier=passwords.protect(password), changed_at=now
+            oid=oid, kind="password", verifier=verifier, changed_at=now, must_change=must_change
         )
     )
     return oid
+
+
+def everyone(conn: Connection) -> list[User]:
+    """All users, in the order of their object ids."""
+    return [User(*row) for row in conn.execute(_USER.order_by(principals.c.oid))]
+
+
+def find(conn: Connection, name: str) -> User | None:
+    """The user with this object id or name."""
+    key = name.strip().lower()
+    row = conn.execute(_USER.where((principals.c.oid == key) | (users.c.login == key))).first()
+    return User(*row) if row else None
+
+
+def rename(conn: Connection, oid: str, display_name: str) -> None:
+    """Another name to show."""
+    conn.execute(update(users).where(users.c.oid == oid).values(display_name=display_name))
+
+
+def set_password(conn: Connection, oid: str, verifier: str, now: float, *, must_change: bool) -> None:
+    """Another password, and an end to the lock that wrong ones brought; sign-ins are the caller's to end."""
+    conn.execute(
+        update(credentials)
+        .where(credentials.c.oid == oid, credentials.c.kind == "password")
+        .values(verifier=verifier, changed_at=now, must_change=must_change)
+    )
+    conn.execute(update(users).where(users.c.oid == oid).values(failures=0, locked_until_at=0.0))
+
+
+def delete(conn: Connection, oid: str, now: float) -> None:
+    """End a user; the name may be given to another one.  The last owner stays: 400."""
+    conn.execute(sql_delete(credentials).where(credentials.c.oid == oid))
+    conn.execute(sql_delete(users).where(users.c.oid == oid))
+    ends.end(conn, oid, now)
+
+
+def must_change(conn: Connection, oid: str) -> bool:
+    """Whether somebody has to choose a password before anything else."""
+    return bool(conn.execute(select(credentials.c.must_change).where(credentials.c.oid == oid)).scalar())
 
 
 def verifier_of(conn: Connection, login: str, now: float) -> tuple[str | None, str | None]:
