@@ -100,6 +100,7 @@ class Doubt:
         self._writes = writes
         self._clock = clock
         self._trusted: dict[Side, float] = {}
+        self._verdict: tuple[str, str] | None = None
         self._lock = threading.Lock()
 
     def weigh(self, error: StoreError) -> None:
@@ -113,14 +114,23 @@ class Doubt:
 
     def _ask(self, side: Side) -> None:
         with self._lock:
+            if self._verdict is not None:
+                # To ask takes long where nobody answers; all threads of the lease wait for the one that asked.
+                raise RunError(*self._verdict)
             if self._clock() < self._trusted.get(side, 0.0):
                 return
-            place = self._places[side]
-            with concerning(side, place):
-                place.probe()
-                if side == "target" and self._writes and isinstance(place, ChecksRights):
-                    place.check_rights()
+            try:
+                self._look_at(side, self._places[side])
+            except RunError as end:
+                self._verdict = end.code, end.detail
+                raise
             self._trusted[side] = self._clock() + _TRUST_SECONDS
+
+    def _look_at(self, side: Side, place: Store) -> None:
+        with concerning(side, place):
+            place.probe()
+            if side == "target" and self._writes and isinstance(place, ChecksRights):
+                place.check_rights()
 
 
 def _sentence(error: StoreError) -> str:

@@ -123,6 +123,15 @@ def test_a_place_that_is_well_is_not_asked_for_each_item(places):
     assert places[1].asked == 2
 
 
+def test_the_verdict_on_a_place_is_not_asked_for_by_each_thread(places):
+    places[1].refusal = Unavailable("no route")
+    doubt = Doubt(*places)
+    for _ in range(64):
+        with pytest.raises(RunError, match="no route"):
+            doubt.weigh(Unavailable("x"))
+    assert places[1].asked == 1
+
+
 @pytest.fixture
 def estate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Report, LoggedRows]]:
     """Copies some files to a target with troubles of its own."""
