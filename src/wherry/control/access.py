@@ -13,7 +13,7 @@ before the body is read.  The handler finds who calls in `caller(request)` and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -23,7 +23,7 @@ from wherry.model import ids
 
 Kind = Literal["public", "session", "bearer", "resource", "agent", "enrolment"]
 Audience = Literal["arm", "vault", "graph"]
-ScopeOf = Callable[[Request], str]
+ScopeOf = Callable[[Request], str | Awaitable[str]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -17,6 +17,7 @@ from wherry.control.arm import areas as arm
 from wherry.control.directory import groups, objects, programs, users
 from wherry.control.identity import device, discovery, pages, token
 from wherry.control.plane import Plane
+from wherry.control.vault import api as vault
 
 AREAS: tuple[Routes, ...] = (
     health.routes,
@@ -29,6 +30,7 @@ AREAS: tuple[Routes, ...] = (
     programs.routes,
     objects.routes,
     *arm.AREAS,
+    vault.routes,
     registration.routes,
     work.routes,
 )

@@ -23,14 +23,18 @@ from wherry.trust.signed import Untrusted
 from wherry.trust.tokens import Profile
 
 
-async def bearer(plane: Plane, request: Request, audiences: frozenset[str]) -> Principal:
-    """The user whose access token for one of `audiences` the request carries; 401 otherwise."""
+async def bearer(plane: Plane, request: Request, audiences: frozenset[str], resource: str = "") -> Principal:
+    """The user whose access token for one of `audiences` the request carries; 401 otherwise.
+
+    `resource` is what the challenge tells clients to get a token for, where they do not know it.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise refusals.unauthenticated(
             "AuthenticationFailed",
             "Authentication failed. The 'Authorization' header is missing.",
             plane.authority,
+            resource=resource,
         )
     try:
         principal = tokens.verify_token(
@@ -39,11 +43,14 @@ async def bearer(plane: Plane, request: Request, audiences: frozenset[str]) -> P
     except Untrusted as refused:
         code = "ExpiredAuthenticationToken" if str(refused) == "expired" else "InvalidAuthenticationToken"
         raise refusals.unauthenticated(
-            code, f"The access token is invalid: {refused}.", plane.authority
+            code, f"The access token is invalid: {refused}.", plane.authority, resource=resource
         ) from refused
     if not await plane.database.read(alive, principal):
         raise refusals.unauthenticated(
-            "InvalidAuthenticationToken", "The access token has been revoked.", plane.authority
+            "InvalidAuthenticationToken",
+            "The access token has been revoked.",
+            plane.authority,
+            resource=resource,
         )
     return principal
 

@@ -77,7 +77,7 @@ async def _admitted(request: Request, access: Access, handle: Handler) -> Respon
         service.counters.count(None, access.action or f"wherry/{access.kind}", "denied", service.clock())
         raise
     request.state.principal = principal
-    scope = _scope(request, access)
+    scope = await _scope(request, access)
     decision = await _decide(service, access, principal, scope)
     record = audit.of(
         principal,
@@ -108,12 +108,14 @@ async def _authenticate(service: Plane, request: Request, access: Access) -> Pri
         "vault": service.vault_audiences,
         "graph": service.graph_audiences,
     }
-    return await authentication.bearer(service, request, audiences[access.audience])
+    wanted = service.vault_resource(request.headers.get("host", "")) if access.audience == "vault" else ""
+    return await authentication.bearer(service, request, audiences[access.audience], wanted)
 
 
-def _scope(request: Request, access: Access) -> str:
+async def _scope(request: Request, access: Access) -> str:
     if access.scope is not None:
-        return access.scope(request)
+        found = access.scope(request)
+        return found if isinstance(found, str) else await found
     # Not `request.url`: it would end the path at a `?` that was encoded.
     path = str(request.scope["path"])
     return scope_of_path(path) if access.kind == "resource" else path

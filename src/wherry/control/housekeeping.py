@@ -22,7 +22,7 @@ from wherry.control.db.tables_identity import (
     sessions,
 )
 from wherry.control.plane import Plane
-from wherry.control.services import signing
+from wherry.control.services import signing, vault_secrets
 
 log = logging.getLogger("wherry.control")
 
@@ -60,6 +60,7 @@ async def _run(plane: Plane) -> None:
     while True:
         try:
             await plane.database.write(tidy, plane.clock())
+            await plane.database.write(vault_secrets.purge_due, plane.clock())
             await plane.database.write(plane.counters.flush, plane.clock())
             await plane.database.write(signing.rotate, plane.master, plane.clock())
         except OperationalError as trouble:

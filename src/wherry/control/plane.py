@@ -85,7 +85,18 @@ class Plane:
 
     @property
     def vault_audiences(self) -> frozenset[str]:
-        return frozenset({f"{self.public_url}/vault", "https://vault.azure.net"})
+        named = f"https://{self.vault_domain}"
+        return frozenset({named, f"{self.public_url}/vault", "https://vault.azure.net"})
+
+    def vault_resource(self, host: str) -> str:
+        """What a client that takes `host` for a vault has to get a token for."""
+        own = f"https://{host.lower()}" in self.origins
+        return f"{self.public_url}/vault" if own else f"https://{self.vault_domain}"
+
+    @property
+    def vault_domain(self) -> str:
+        """The host, with its port if it has one, below which vaults have their names."""
+        return f"vault.{urlsplit(self.public_url).netloc}".lower()
 
     @property
     def graph_audience(self) -> str:

@@ -16,9 +16,19 @@ class Refusal(ApiError):
         self.headers = dict(headers)
 
 
-def unauthenticated(code: str, message: str, authority: str, *, error: str = "invalid_token") -> Refusal:
-    """401 of a bearer door; the challenge names the authority that gives tokens, as Azure's does."""
-    challenge = f'Bearer authorization_uri="{authority}", error="{error}", error_description="{message}"'
+def unauthenticated(
+    code: str, message: str, authority: str, *, error: str = "invalid_token", resource: str = ""
+) -> Refusal:
+    """401 of a bearer door; the challenge names the authority that gives tokens, as Azure's does.
+
+    With a `resource` it is that of a vault: clients learn from it what to get a token for.
+    """
+    place = (
+        f'authorization="{authority}", resource="{resource}"'
+        if resource
+        else f'authorization_uri="{authority}"'
+    )
+    challenge = f'Bearer {place}, error="{error}", error_description="{message}"'
     return Refusal(401, code, message, {"WWW-Authenticate": challenge})
 
 

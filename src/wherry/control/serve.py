@@ -217,7 +217,17 @@ def _in_url(host: str) -> str:
 
 
 def _names(host: str, url: str) -> list[str]:
-    return list(dict.fromkeys([host, urlsplit(url).hostname or host, *_LOCAL]))
+    public = urlsplit(url).hostname or host
+    return list(dict.fromkeys([host, public, *_below(public), *_LOCAL]))
+
+
+def _below(public: str) -> list[str]:
+    """The names of vaults, where the control plane goes by a name itself."""
+    try:
+        ipaddress.ip_address(public)
+    except ValueError:
+        return [f"*.vault.{public}"]
+    return []
 
 
 def _public_url(text: str | None) -> str | None:

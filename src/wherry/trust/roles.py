@@ -124,6 +124,24 @@ VAULT_SECRETS_USER = Role(
     ),
 )
 
+VAULT_SECRETS_OFFICER = Role(
+    "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+    "Key Vault Secrets Officer",
+    "Perform any action on the secrets of a key vault, except manage permissions.",
+    actions=("Microsoft.KeyVault/vaults/*/read", "Microsoft.KeyVault/vaults/read"),
+    data_actions=("Microsoft.KeyVault/vaults/secrets/*",),
+)
+VAULT_READER = Role(
+    "21090545-7ca7-4776-b22c-e363652d74d2",
+    "Key Vault Reader",
+    "Read metadata of key vaults and its secrets; no values.",
+    actions=("Microsoft.KeyVault/vaults/*/read", "Microsoft.KeyVault/vaults/read"),
+    data_actions=(
+        "Microsoft.KeyVault/vaults/*/read",
+        "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
+    ),
+)
+
 MOVER_OPERATOR = Role(
     "b19531e4-ef92-4f7e-982a-6db89faf74bf",
     "Storage Mover Operator",
@@ -193,6 +211,8 @@ ROLES: Mapping[str, Role] = {
         MACHINE_ONBOARDING,
         MACHINE_ADMINISTRATOR,
         VAULT_SECRETS_USER,
+        VAULT_SECRETS_OFFICER,
+        VAULT_READER,
         MOVER_OPERATOR,
         AGENT_REGISTRAR,
         MOVER_AUDITOR,

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from wherry.control.access import Routes
-from wherry.control.arm import authorization, hybrid_compute, run_logs, storage, storage_mover, subscriptions
+from wherry.control.arm import (
+    authorization,
+    hybrid_compute,
+    key_vault,
+    run_logs,
+    storage,
+    storage_mover,
+    subscriptions,
+)
 
 AREAS: tuple[Routes, ...] = (
     subscriptions.routes,
@@ -11,5 +19,6 @@ AREAS: tuple[Routes, ...] = (
     storage_mover.routes,
     hybrid_compute.routes,
     storage.routes,
+    key_vault.routes,
     authorization.routes,
 )

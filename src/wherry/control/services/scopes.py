@@ -1,9 +1,11 @@
-"""Scopes of role assignments: everything, a subscription, a group, a resource.
+"""Scopes of role assignments: everything, a subscription, a group, a resource, a secret in a vault.
 
 A scope must exist when something is assigned there, and is kept in the casing of the resource.
 """
 
 from __future__ import annotations
+
+import re
 
 from sqlalchemy import Connection
 
@@ -11,6 +13,10 @@ from wherry.control.services import resource_store, resources
 from wherry.control.services.types import registry
 from wherry.model import ids
 from wherry.model.errors import ApiError
+
+_SECRET = re.compile(
+    r"(.*/providers/Microsoft\.KeyVault/vaults/[^/]+)/secrets/([0-9A-Za-z-]{1,127})", re.IGNORECASE
+)
 
 
 def canonical(conn: Connection, scope: str, subscription: str) -> str:
@@ -25,8 +31,17 @@ def canonical(conn: Connection, scope: str, subscription: str) -> str:
         raise ApiError(404, "SubscriptionNotFound", f"The subscription '{words[1]}' could not be found.")
     if len(words) == 2:
         return f"/subscriptions/{subscription}"
+    vault, secret = _secret_in(told)
+    if secret:
+        return f"{canonical(conn, vault, subscription)}/secrets/{secret}"
     target = registry.target(told)
     found = resource_store.find(conn, told, target.type.key)
     if found is None:
         raise resources.absent(target)
     return found.id
+
+
+def _secret_in(scope: str) -> tuple[str, str]:
+    """Vault and name when the scope is one secret in a vault, which need not be there yet."""
+    found = _SECRET.fullmatch(scope)
+    return (found[1], found[2]) if found else ("", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wherry.control.services.types import hybrid_compute, resource_groups, storage, storage_mover
+from wherry.control.services.types import hybrid_compute, key_vault, resource_groups, storage, storage_mover
 from wherry.control.services.types.resource_groups import GROUP
 from wherry.control.services.types.schema import ResourceType
 from wherry.model.errors import ApiError
@@ -15,6 +15,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     storage_mover.PROVIDER: storage_mover.API_VERSIONS,
     hybrid_compute.PROVIDER: hybrid_compute.API_VERSIONS,
     storage.PROVIDER: storage.API_VERSIONS,
+    key_vault.PROVIDER: key_vault.API_VERSIONS,
     resource_groups.PROVIDER: resource_groups.API_VERSIONS,
     "Microsoft.Authorization": ("2022-04-01", "2022-05-01-preview", "2018-01-01-preview", "2015-07-01"),
 }
@@ -22,7 +23,13 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 
 TYPES: Mapping[str, ResourceType] = {
     one.key: one
-    for one in (*resource_groups.TYPES, *storage_mover.TYPES, *hybrid_compute.TYPES, *storage.TYPES)
+    for one in (
+        *resource_groups.TYPES,
+        *storage_mover.TYPES,
+        *hybrid_compute.TYPES,
+        *storage.TYPES,
+        *key_vault.TYPES,
+    )
 }
 """Every type, by its full name in lower case."""
 

@@ -1,0 +1,1 @@
+"""The data plane of vaults, as `azure-keyvault-secrets` speaks to it."""
