@@ -7,16 +7,18 @@ anew, and what it held is found again by the next holder.  Called by `wherry age
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from wherry.agent import facts, log_lines
+from wherry.agent.identity_endpoint import IdentityEndpoint, IdentityOptions
 from wherry.agent.log_lines import tell
 from wherry.agent.register import trust
 from wherry.agent.roots import Roots
@@ -26,7 +28,7 @@ from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
 from wherry.client.interruptible import Interruptible
 from wherry.client.profile import https_url
-from wherry.client.proven import IdentityGone
+from wherry.client.proven import AgentIdentity, IdentityGone
 from wherry.engine.lease import boot_time
 from wherry.engine.pool import Pool
 from wherry.model.errors import ApiError, UsageError
@@ -55,6 +57,7 @@ class Options:
     leases: int | None = None
     workers: int | None = None
     poll_seconds: float = LONG_POLL_SECONDS
+    identity: IdentityOptions | None = None
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -146,6 +149,27 @@ class Service:
         if identity is None:
             return True
         protocol = AgentProtocol(identity)
+        try:
+            with self._identity_endpoint(protocol):
+                self._work(identity, protocol)
+        finally:
+            protocol.close()
+        return not self._forget_if_gone()
+
+    @contextlib.contextmanager
+    def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[None]:
+        """Serve programs of this machine while the block runs, when the owner asked for it."""
+        if self.options.identity is None:
+            yield
+            return
+        endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
+        try:
+            yield
+        finally:
+            endpoint.close()
+
+    def _work(self, identity: AgentIdentity, protocol: AgentProtocol) -> None:
+        """Heartbeats and leases, until it is over; raises what ended a thread."""
         pool = Pool(self.options.workers)
         leases = self.options.leases or max(1, pool.workers)
         lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
@@ -167,12 +191,10 @@ class Service:
                     future.exception()
                 # Before the threads that started its processes end: the kernel ends processes with those.
                 pool.close()
-        protocol.close()
         for line in lines:
             line.close()
         for future in futures:
             future.result()
-        return not self._forget_if_gone()
 
     def _watch(self, futures: Iterable[Future[None]]) -> None:
         """Until it is time to stop: told to, a thread has ended, or the registration is another one."""

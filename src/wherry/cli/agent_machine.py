@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wherry.cli.output import answers, confirm, tell
+from wherry.model.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ COLUMNS = (
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to those of the noun."""
-    for command in (register, run, unregister, status, shell):
+    for command in (register, run, unregister, status, shell, env):
         app.command()(command)
 
 
@@ -135,6 +136,28 @@ def run(
             help="Parts of runs that it works on at once; by default one a worker.",
         ),
     ] = None,
+    identity_endpoint: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            show_default=False,
+            help="Give programs of this machine tokens of its identity, on this port of 127.0.0.1; off without it.",
+        ),
+    ] = None,
+    identity_audience: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", show_default=False, help="What tokens may be for; repeatable. By default vaults."
+        ),
+    ] = None,
+    identity_group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP", show_default=False, help="Who may have tokens besides the agent's user."
+        ),
+    ] = None,
 ) -> None:
     """Be the agent: take leases and move files, until SIGTERM.
 
@@ -142,10 +165,17 @@ def run(
     """
     from wherry.agent.daemon import Options
     from wherry.agent.daemon import run as be_agent
+    from wherry.agent.identity_endpoint import AUDIENCES, IdentityOptions
 
+    if identity_endpoint is None and (identity_audience or identity_group):
+        raise UsageError("--identity-audience and --identity-group need --identity-endpoint PORT.")
+    identity = None
+    if identity_endpoint is not None:
+        identity = IdentityOptions(identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group)
     options = Options(
-        url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers
-    )
+        url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
+        identity=identity,
+    )  # fmt: skip
     raise typer.Exit(be_agent(opened(state), options))
 
 
@@ -163,6 +193,14 @@ def unregister(
     if agent.registration() is not None:
         confirm("Unregister this agent? It can be registered anew afterwards.", yes=yes)
     follow(steps(agent, local_only=local_only))
+
+
+def env(state: State = None) -> None:
+    """Print the variables by which Azure's clients find the identity endpoint: eval "$(wherry agent env)"."""
+    from wherry.agent.identity_endpoint import environment
+
+    for name, value in environment(opened(state).directory).items():
+        print(f"export {name}={value}")
 
 
 @answers(COLUMNS)

@@ -78,6 +78,12 @@ class AgentProtocol:
         with _well_formed():
             return Grant.from_json(found) if found else None
 
+    def identity_token(self, resource: str) -> Json:
+        """A bearer token of the agent's identity, for programs on its machine."""
+        found = self._once("POST", "/token", {"resource": resource})
+        with _well_formed():
+            return {**found, "expires_in": str(int(found["expires_in"]))}
+
     def unregister(self) -> None:
         """Give the identity back: afterwards no call works any more."""
         self._once("DELETE", "/registration")

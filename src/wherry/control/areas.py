@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 from wherry.control import dispatch, health, housekeeping
 from wherry.control.access import Routes
-from wherry.control.agents import registration, work
+from wherry.control.agents import machine_identity, registration, work
 from wherry.control.arm import areas as arm
 from wherry.control.directory import groups, objects, programs, users
 from wherry.control.identity import device, discovery, pages, token
@@ -33,6 +33,7 @@ AREAS: tuple[Routes, ...] = (
     vault.routes,
     registration.routes,
     work.routes,
+    machine_identity.routes,
 )
 
 CONTEXTS: tuple[Callable[[Plane], AbstractAsyncContextManager[None]], ...] = (
