@@ -1,4 +1,4 @@
-"""Programs sign in with Azure's own clients, unmodified, and have the rights that roles give them: no more, no longer."""
+"""Programs sign in with Azure's own clients, unmodified, and have the rights that roles give them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from azure.mgmt.storagemover import StorageMoverMgmtClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from msal import ConfidentialClientApplication
+from msal import ConfidentialClientApplication  # type: ignore[import-untyped]
 
 from tests.integration.served import Served, code_of, serving
 from wherry.trust.roles import CONTRIBUTOR, OWNER, READER, Role
@@ -155,15 +155,16 @@ def test_secrets_are_exchanged_without_a_pause_and_one_that_is_removed_ends_its_
     with (
         world.credential(program["appId"], old["secretText"]) as before,
         world.credential(program["appId"], new["secretText"]) as after,
+        world.movers(before) as first,
+        world.movers(after) as second,
     ):
-        with world.movers(before) as first, world.movers(after) as second:
+        list(first.storage_movers.list("one"))
+        list(second.storage_movers.list("one"))
+        world.graph("POST", f"/servicePrincipals/{program['id']}/removePassword", {"keyId": old["keyId"]})
+        with pytest.raises(HttpResponseError) as ended:
             list(first.storage_movers.list("one"))
-            list(second.storage_movers.list("one"))
-            world.graph("POST", f"/servicePrincipals/{program['id']}/removePassword", {"keyId": old["keyId"]})
-            with pytest.raises(HttpResponseError) as ended:
-                list(first.storage_movers.list("one"))
-            assert ended.value.status_code == 401
-            list(second.storage_movers.list("one"))
+        assert ended.value.status_code == 401
+        list(second.storage_movers.list("one"))
     with (
         world.credential(program["appId"], old["secretText"]) as again,
         pytest.raises(ClientAuthenticationError, match="AADSTS7000215"),
@@ -191,9 +192,13 @@ def test_a_certificate_signs_in_as_azures_libraries_do_it(
     key = {"key": base64.b64encode(der).decode(), "type": "AsymmetricX509Cert", "usage": "Verify"}
     world.graph("PATCH", f"/servicePrincipals/{program['id']}", {"keyCredentials": [key]})
 
-    for more in ({}, {"send_certificate_chain": True}):
+    for chain in (False, True):
         with CertificateCredential(
-            world.served.tenant, program["appId"], certificate_data=pem, **world.authority, **more
+            world.served.tenant,
+            program["appId"],
+            certificate_data=pem,
+            send_certificate_chain=chain,
+            **world.authority,
         ) as signed:
             with world.movers(signed) as movers:
                 list(movers.storage_movers.list("one"))

@@ -80,6 +80,7 @@ _REMEDIES = {
     "ResourceGroupNotFound": "Make it with: wherry group create.",
     "EndpointNotFound": "Make it with: wherry endpoint create.",
     "AgentNotFound": "See: wherry agent list.",
+    "Request_ResourceNotFound": "See: wherry user list, wherry user-group list, wherry service-principal list.",
 }
 
 

@@ -36,6 +36,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "storage": ("storage", "accounts"),
     "container": ("storage", "containers"),
     "role": ("role", "app"),
+    "access": ("access", "app"),
+    "user": ("user", "app"),
+    "user-group": ("user_group", "app"),
+    "service-principal": ("service_principal", "app"),
     "config": ("config", "app"),
     # As `az storage-mover` has them.
     "job-definition": ("job", "app"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,15 @@ def serve(
     break_glass: Annotated[
         Switch, typer.Option(help="Whether `wherry device approve` works on this machine.")
     ] = Switch.ON,
+    device_flow_networks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORKS",
+            show_default=False,
+            help="Where people may sign in by device code from: private (the default), any, none, or networks such as "
+            "203.0.113.0/24, with commas between. Agents register from anywhere.",
+        ),
+    ] = None,
 ) -> None:
     """Run a control plane.
 
@@ -49,7 +59,11 @@ def serve(
     first administrator's password, once.
     """
     from wherry.control.serve import run
+    from wherry.control.settings import PREFIX
 
+    if device_flow_networks:
+        # As any other setting may be told.
+        os.environ[f"{PREFIX}DEVICE_FLOW_NETWORKS"] = device_flow_networks
     raise typer.Exit(
         run(state, listen, public_url, tls_cert, tls_key, log_level, break_glass=break_glass is Switch.ON)
     )

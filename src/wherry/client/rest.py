@@ -107,7 +107,7 @@ class ResourceClient:
         page = self.get(path, api_version=api_version, **query)
         while True:
             yield from page.get("value", [])
-            following = page.get("nextLink")
+            following = page.get("nextLink") or page.get("@odata.nextLink")
             if not following:
                 return
             page = json_of(self._call("GET", str(following), {}))

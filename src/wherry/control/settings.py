@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from wherry.control import networks
 from wherry.model.errors import UsageError
 
 PREFIX = "WHERRY_SETTING_"
@@ -24,6 +25,7 @@ class Settings:
     `lease` is how long a lease lasts without renewal, `database_poll` the longest that new work stays unseen by
     a waiting agent when another process made it.  `credential` is the life of a stored access policy, moved on when
     less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition.
+    `device_flow_networks` is where others than our agents may ask for a device code: see `networks`.
     """
 
     lease_seconds: float = 60.0
@@ -42,6 +44,7 @@ class Settings:
     keep_partitions_seconds: float = 600.0
     losses_limit: int = 12
     segment_limit_mib: int = 16
+    device_flow_networks: str = networks.PRIVATE
 
     @classmethod
     def load(cls, state: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -64,6 +67,10 @@ class Settings:
         for name, value in values.items():
             if name not in known:
                 raise UsageError(f"Unknown setting '{name}'; known are {', '.join(sorted(known))}.")
+            if name == "device_flow_networks":
+                networks.check(str(value))
+                changes[name] = str(value)
+                continue
             kind = type(getattr(self, name))
             try:
                 changes[name] = kind(value)

@@ -11,7 +11,7 @@ import json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from wherry.control import authentication
+from wherry.control import authentication, networks
 from wherry.control.access import Routes, public
 from wherry.control.identity.oauth import Scope, TokenError, form_of, required, scope_of, tenant_of
 from wherry.control.plane import Plane, plane, source
@@ -42,6 +42,7 @@ async def device_code(request: Request, tenant: str) -> Response:
     scope = scope_of(
         service, fields.get("scope") or f"{fields.get('resource', service.public_url)}/.default openid"
     )
+    _refuse_from_afar(request, service, client_id)
     key, details = _enrolment(request, service, client_id, scope, fields)
     grant = device_flow.begin(
         client_id=client_id,
@@ -62,6 +63,24 @@ async def device_code(request: Request, tenant: str) -> Response:
             {"Retry-After": "60"},
         )
     return JSONResponse(_answer(service, grant, codes))
+
+
+def _refuse_from_afar(request: Request, service: Plane, client_id: str) -> None:
+    """Whoever begins this flow gets what another person approves, from any place: so it is begun nearby, or nowhere.
+
+    Agents are not concerned: what they can get is one registration, bound to their key.
+    """
+    allowed = service.settings.device_flow_networks
+    if client_id == AGENT_CLIENT_ID or networks.contains(allowed, source(request)):
+        return
+    raise TokenError(
+        "access_denied",
+        530036,
+        f"Signing in by device code is not allowed from {source(request) or 'this address'}. Sign in from a private "
+        "network, or as a program with a secret or certificate; or let the operator of the control plane allow this "
+        "network: wherry serve --device-flow-networks, or the setting device_flow_networks.",
+        403,
+    )
 
 
 def _enrolment(

@@ -26,7 +26,7 @@ from wherry.control.audit import Record
 from wherry.control.identity import sessions
 from wherry.control.identity.oauth import TokenError, form_of
 from wherry.control.plane import Plane, plane, request_id, source
-from wherry.control.services import device_codes, users
+from wherry.control.services import device_codes, principals, users
 from wherry.model.errors import ApiError
 from wherry.trust import clients, device_flow, passwords
 from wherry.trust.device_flow import DeviceGrant
@@ -80,12 +80,57 @@ async def sign_in(request: Request) -> Response:
     if oid is None:
         trouble = "User name or password is wrong, or too many tries: then wait a little."
         return _page(request, "signin.html", 401, user_code=user_code, trouble=trouble)
+    if await service.database.read(users.must_change, oid):
+        trouble = "This password was good for one time. Choose one of your own."
+        return _page(request, "password.html", user_code=user_code, login=fields["login"], trouble=trouble)
+    return await _go_on(request, service, oid, fields["login"], user_code)
+
+
+@routes.get("/password", public())
+async def password_page(request: Request) -> Response:
+    """The form for another password."""
+    return _page(request, "password.html", user_code="", login="")
+
+
+@routes.post("/password", public())
+@as_page
+async def change_password(request: Request) -> Response:
+    """Whoever knows the password of a user may change it; all sign-ins end, and a new one begins."""
+    service = plane(request)
+    fields = await _form(request)
+    login, user_code = fields.get("login", "")[:256], fields.get("user_code", "")[:32]
+    new = fields.get("new", "")
+    trouble = passwords.weakness(new, login.strip())
+    if new != fields.get("again", ""):
+        trouble = "The two new passwords differ."
+    elif new == fields.get("password", ""):
+        trouble = "Choose another password than the current one."
+    if trouble:
+        return _page(request, "password.html", 400, user_code=user_code, login=login, trouble=trouble)
+    oid = await _check_password(request, service, login, fields.get("password", ""))
+    if oid is None:
+        trouble = "User name or password is wrong, or too many tries: then wait a little."
+        return _page(request, "password.html", 401, user_code=user_code, login=login, trouble=trouble)
+    verifier = await anyio.to_thread.run_sync(passwords.protect, new, limiter=service.hashing)
+    record = replace(_record(request, oid, "allowed"), action="wherry/directory/password")
+    await service.database.write(_set_password, oid, verifier, service.clock(), record)
+    return await _go_on(request, service, oid, login, user_code)
+
+
+async def _go_on(request: Request, service: Plane, oid: str, login: str, user_code: str) -> Response:
+    """A new session, and on to the device that waits, if any."""
     value = await service.database.write(_begin, oid, service.clock(), _record(request, oid, "allowed"))
     if user_code:
-        return await _consent(request, service, user_code, oid, fields["login"], value)
+        return await _consent(request, service, user_code, oid, login, value)
     response = RedirectResponse("/device", 303)
     sessions.set_cookie(response, value)
     return response
+
+
+def _set_password(conn: Connection, oid: str, verifier: str, now: float, record: Record) -> None:
+    users.set_password(conn, oid, verifier, now, must_change=False)
+    principals.end_sign_ins(conn, oid)
+    audit.append(conn, record, now)
 
 
 @routes.post("/signout", public())
