@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "container": ("storage", "containers"),
     "role": ("role", "app"),
     "access": ("access", "app"),
+    "access": ("access", "app"),
     "user": ("user", "app"),
     "user-group": ("user_group", "app"),
     "service-principal": ("service_principal", "app"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherry.control.access import Routes
 from wherry.control.arm import (
+    access_questions,
     authorization,
     hybrid_compute,
     key_vault,
@@ -21,4 +22,5 @@ AREAS: tuple[Routes, ...] = (
     storage.routes,
     key_vault.routes,
     authorization.routes,
+    access_questions.routes,
 )

@@ -1,0 +1,207 @@
+"""Two questions about access: why may somebody do something, and who can reach a target now, until when and why.
+
+Answers are read from what decides itself: role assignments, grants with their consents, policies that credentials name.
+Nothing is changed.  Called by `arm.access_questions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select
+
+from wherry.control import authorization
+from wherry.control.db.tables_identity import principals, users
+from wherry.control.db.tables_ledger import consents, grant_uses, grants, sas_policies
+from wherry.control.db.tables_runs import runs
+from wherry.control.services import memberships, role_assignments
+from wherry.control.services.resource_store import Json
+from wherry.model import ids
+from wherry.model.errors import ApiError
+from wherry.model.outcomes import iso_time
+from wherry.trust import explain, policy
+from wherry.trust.explain import Finding
+from wherry.trust.roles import ROLES, Role
+
+_REACH = {
+    "read": (
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+        "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+    ),
+    "write": (
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+        "Microsoft.KeyVault/vaults/secrets/setSecret/action",
+    ),
+    "delete": (
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+        "Microsoft.KeyVault/vaults/secrets/delete",
+    ),
+}
+
+
+def why(conn: Connection, told: str, action: str, scope: str, now: float, *, data: bool) -> Json:
+    """Whether a principal may do `action` at `scope`, by which assignment, or what each one lacks."""
+    who = _principal(conn, told)
+    decision = authorization.decide_for(conn, who.oid, action, scope, now, data=data)
+    facts = role_assignments.facts_of(conn, who.oid, now)
+    found = explain.findings(action, scope, facts, data=data)
+    names = _names(conn, {one.assignment.principal_id for one in found})
+    answer: Json = {
+        "allowed": decision.allowed,
+        "reason": decision.reason,
+        "decidedBy": decision.assignment_id,
+        "principal": _shown(who),
+        "action": action,
+        "isDataAction": data,
+        "scope": scope or "/",
+        "assignments": [_finding(conn, one, who.oid, names) for one in found],
+    }
+    if not decision.allowed:
+        roles = explain.roles_with(action, ROLES, data=data)
+        answer["wouldBeAllowedBy"] = [{"roleName": role.name, "roleId": role.guid} for role in roles]
+    return answer
+
+
+def who(conn: Connection, target: str, now: float) -> Json:
+    """Everybody who can reach the data of a target at this moment, and the credentials that are out for it."""
+    found: list[Json] = []
+    for row in role_assignments.at_scope(conn, target):
+        role = ROLES.get(row.role)
+        verbs = _verbs(role) if role is not None else []
+        if role is None or not verbs or not policy.holds(row.condition, now):
+            continue
+        for holder, via in _holders(conn, row.principal_id):
+            found.append(
+                {
+                    "principal": _shown(holder),
+                    "viaGroup": via,
+                    "may": verbs,
+                    "roleName": role.name,
+                    "scope": row.scope,
+                    "until": _until(row.condition),
+                    "roleAssignment": row.name,
+                    "why": _reason(conn, row),
+                }
+            )
+    return {
+        "target": target,
+        "asOf": iso_time(now),
+        "holders": found,
+        "credentials": _credentials(conn, target),
+    }
+
+
+def _principal(conn: Connection, told: str) -> Row[Any]:
+    """The living principal of an object id, a client id, or a login."""
+    by_login = select(users.c.oid).where(users.c.login == told.lower())
+    fitting = or_(
+        principals.c.oid == told.lower(),
+        principals.c.client_id == told.lower(),
+        principals.c.oid.in_(by_login),
+    )
+    row = conn.execute(select(principals).where(fitting, principals.c.deleted_at.is_(None))).first()
+    if row is None:
+        raise ApiError(404, "PrincipalNotFound", f"There is no principal '{told[:128]}' in the directory.")
+    return row
+
+
+def _shown(row: Row[Any]) -> Json:
+    return {"id": row.oid, "name": row.name, "kind": row.kind, "enabled": row.enabled}
+
+
+def _names(conn: Connection, oids: set[str]) -> dict[str, str]:
+    rows = conn.execute(select(principals.c.oid, principals.c.name).where(principals.c.oid.in_(oids)))
+    return {row.oid: row.name for row in rows}
+
+
+def _finding(conn: Connection, one: Finding, oid: str, names: dict[str, str]) -> Json:
+    given = one.assignment
+    row = role_assignments.get(conn, given.id)
+    return {
+        "roleAssignment": given.id,
+        "roleName": one.role.name if one.role else given.role,
+        "scope": given.scope,
+        "condition": given.condition,
+        "until": None if one.until is None else iso_time(one.until),
+        "viaGroup": None if given.principal_id == oid else names.get(given.principal_id, given.principal_id),
+        "allows": one.allows,
+        "lacks": one.lacks or None,
+        "why": _reason(conn, row) if row is not None else None,
+    }
+
+
+def _holders(conn: Connection, oid: str) -> Iterator[tuple[Row[Any], str | None]]:
+    """The living principals whom an assignment to `oid` lets in, with the group that does it."""
+    row = conn.execute(
+        select(principals).where(
+            principals.c.oid == oid, principals.c.deleted_at.is_(None), principals.c.enabled
+        )
+    ).first()
+    if row is None:
+        return
+    if row.kind != "group":
+        yield row, None
+        return
+    inside = select(principals).where(
+        principals.c.oid.in_(memberships.members_of(conn, oid)), principals.c.kind != "group",
+        principals.c.enabled, principals.c.deleted_at.is_(None),
+    )  # fmt: skip
+    for member in conn.execute(inside.order_by(principals.c.name)):
+        yield member, row.name
+
+
+def _verbs(role: Role) -> list[str]:
+    return [
+        verb
+        for verb, actions in _REACH.items()
+        if any(policy.grants(role, action, data=True) for action in actions)
+    ]
+
+
+def _until(condition: str | None) -> str | None:
+    at = policy.expiry(condition) if condition else None
+    return None if at is None else iso_time(at)
+
+
+def _reason(conn: Connection, row: Row[Any]) -> Json:
+    """Who gave it when; for what Wherry made, the consent behind it and the runs that use it."""
+    told: Json = {
+        "assignedBy": row.created_by,
+        "assignedAt": iso_time(row.created_at),
+        "description": row.description,
+    }
+    grant = conn.execute(
+        select(consents)
+        .join(grants, grants.c.consent == consents.c.id)
+        .where(grants.c.assignment == row.name)
+    ).first()
+    if grant is not None:
+        using = select(runs.c.resource_id).join(grant_uses, grant_uses.c.run == runs.c.id)
+        told["consent"] = grant.id
+        told["consentedBy"] = grant.author
+        told["runs"] = list(conn.execute(using.where(grant_uses.c.assignment == row.name)).scalars())
+    return told
+
+
+def _credentials(conn: Connection, target: str) -> list[Json]:
+    """Access policies that stand for the target, or for a container in it."""
+    place = sas_policies.c.account_key + "/blobservices/default/containers/" + sas_policies.c.container
+    rows = conn.execute(
+        select(sas_policies, place.label("place"), runs.c.resource_id)
+        .join(runs, runs.c.id == sas_policies.c.run, isouter=True)
+        .where(sas_policies.c.state != "withdrawn")
+    )
+    return [
+        {
+            "kind": "storedAccessPolicy",
+            "name": row.id,
+            "run": row.resource_id or row.run,
+            "container": row.container,
+            "permissions": row.permissions,
+            "state": row.state,
+            "until": iso_time(row.expires_at),
+        }
+        for row in rows
+        if ids.contains(target, row.place) or ids.contains(row.place, target)
+    ]
