@@ -1,0 +1,89 @@
+"""What the how-to of people and programs shows works: its commands are run as they stand, in one shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.shell import Shell
+
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "people-and-programs.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TAKEN = re.compile(r"(\w+)=\$\((.*)\)$")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("people"))
+    with shell.serving():
+        shell.approved("login", name="login")
+        yield shell
+
+
+def words(line: str, known: dict[str, str]) -> list[str]:
+    return shlex.split(re.sub(r"\$(\w+)", lambda found: known[found[1]], line))
+
+
+def test_each_command_works_as_it_is_told(shell: Shell) -> None:
+    """Commands run in this process, as the start of a program for each would take most of the time."""
+    known: dict[str, str] = {}
+    printed: dict[str, str] = {}
+    for line in "".join(BLOCK.findall(HOW_TO.read_text())).splitlines():
+        taken = TAKEN.fullmatch(line)
+        command, _, into = (taken[2] if taken else line).partition(" > ")
+        if not command.startswith("wherry "):
+            continue
+        out = shell.run(*words(command, known)[1:]).out
+        printed[command] = out
+        if taken:
+            known[taken[1]] = out.strip()
+        elif into and into != "/dev/null":
+            (shell.folder / into).write_text(out)
+
+    made = json.loads(printed["wherry service-principal create --name nightly"])
+    assert len(made["secretText"]) == 43
+    assert set(known) == {"id", "group", "program", "old"}
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", value) for value in known.values())
+    assert "alice" in printed["wherry user-group member list --name operators --all --output table"]
+    shown = printed["wherry service-principal credential list --name nightly --output table"]
+    assert "next" in shown
+    assert made["secretText"] not in shown
+    assert shell.run("user", "list", "--query", "[].userPrincipalName").data == ["admin"]
+    assert shell.run("service-principal", "list").data == []
+
+
+def test_passwords_come_from_files_and_standard_input(shell: Shell, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.write_text("blue horse 47 battery\n")
+    made = shell.run("user", "create", "--name", "bob", "--password-file", str(first))
+    assert "battery" not in made.out + made.err
+    refused = shell.run("user", "change-password", code=2)
+    assert "There is no terminal" in refused.err
+    weak = tmp_path / "weak"
+    weak.write_text("short\n")
+    answer: Any = shell.run("user", "reset-password", "-n", "bob", "--password-file", str(weak), code=1)
+    assert "PasswordTooWeak" in answer.err
+    assert shell.run("user", "show", "--name", "nobody", code=3).out == ""
+    assert "LastOwner" in shell.run("user", "delete", "--name", "admin", "--yes", code=1).err
+
+
+def test_a_certificate_is_sent_without_its_key(shell: Shell, tmp_path: Path) -> None:
+    pem = (Path(shell.environment["WHERRY_CA_FILE"])).read_text()
+    file = tmp_path / "both.pem"
+    file.write_text("-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n" + pem)
+    made = shell.run("service-principal", "create", "--name", "certified", "--certificate", str(file)).data
+    assert "secretText" not in made
+    (known,) = shell.run("service-principal", "credential", "list", "-n", made["appId"]).data
+    assert (known["kind"], known["key"]) == ("certificate", None)
+    shell.run("service-principal", "credential", "delete", "-n", "certified", "--id", known["keyId"], "-y")
+    assert shell.run("service-principal", "credential", "list", "-n", "certified").data == []
+    broken = shell.run(
+        "service-principal", "create", "-n", "x", "--certificate", str(tmp_path / "none"), code=1
+    )
+    assert "none" in broken.err
