@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -20,7 +27,11 @@ from azure.core.exceptions import (
 from azure.keyvault.secrets import SecretClient
 
 from tests.integration.served import Served, code_of, serving
-from wherry.control import audit
+from wherry.cli import main
+from wherry.client.device_code import DeviceCode
+from wherry.client.login import SignIn
+from wherry.client.profile import Profile
+from wherry.control import audit, breakglass
 from wherry.control.db.engine import Database
 from wherry.control.services import role_assignments
 from wherry.trust.authority import client_context
@@ -295,3 +306,54 @@ def test_a_refused_credential_is_told_so(vaults):
         pytest.raises(ClientAuthenticationError, match=r"asked for https://vault\.localhost:\d+/\.default"),
     ):
         client.get_secret("x")
+
+
+def run(vaults: Vaults, config: Path, *arguments: str, code: int = 0, stdin: str = "") -> str:
+    """A command as the administrator; what it printed."""
+    out = io.StringIO()
+    told = {**os.environ, **vaults.served.env, "WHERRY_CONFIG_DIR": str(config), "WHERRY_GROUP": "vaults"}
+    with (
+        mock.patch.dict(os.environ, told, clear=True),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        contextlib.redirect_stdout(out),
+    ):
+        assert main.call(list(arguments)) == code
+    return out.getvalue()
+
+
+def test_the_command_line_never_takes_or_repeats_a_value(vaults, officer, name, tmp_path):
+    sign_in = SignIn(Profile.from_environment(vaults.served.env), tmp_path)
+
+    def approve(code: DeviceCode) -> None:
+        breakglass.approve(vaults.served.state, code.user_code)
+
+    sign_in.sign_in(approve)
+    secret = ("--vault", "keep", "--name", name)
+    said = run(
+        vaults, tmp_path, "vault", "secret", "set", *secret, "--file", "-", "--expires", "2099-01-31",
+        stdin=f"{CANARY}-cli\n",
+    )  # fmt: skip
+    said += run(vaults, tmp_path, "vault", "secret", "show", *secret)
+    said += run(vaults, tmp_path, "vault", "secret", "list", "--vault", "keep")
+    said += run(vaults, tmp_path, "vault", "secret", "versions", *secret)
+    assert name in said
+    assert CANARY not in said
+    shown = run(vaults, tmp_path, "vault", "secret", "show", *secret, "--reveal", "--query", "value")
+    assert json.loads(shown) == f"{CANARY}-cli"
+    run(vaults, tmp_path, "vault", "secret", "delete", *secret, "--yes")
+    assert name in run(vaults, tmp_path, "vault", "secret", "list", "--vault", "keep", "--deleted")
+    run(vaults, tmp_path, "vault", "secret", "recover", *secret)
+    run(vaults, tmp_path, "vault", "secret", "delete", *secret, "--yes")
+    run(vaults, tmp_path, "vault", "secret", "purge", *secret, "--yes")
+    run(vaults, tmp_path, "vault", "secret", "show", *secret, code=3)
+    made = json.loads(run(vaults, tmp_path, "vault", "create", "--name", f"v{name}"[:20]))
+    assert made["properties"]["vaultUri"] in run(vaults, tmp_path, "vault", "list")
+    run(vaults, tmp_path, "vault", "delete", "--name", made["name"], "--yes")
+    asked = ("--principal", "admin", "--scope", vaults.vault_id, "--action")
+    run(vaults, tmp_path, "access", "why", *asked, "Microsoft.KeyVault/vaults/write")
+    denied = json.loads(
+        run(vaults, tmp_path, "access", "why", *asked, "Microsoft.KeyVault/vaults/x", "--data", code=1)
+    )
+    assert denied["allowed"] is False
+    (holder,) = json.loads(run(vaults, tmp_path, "access", "who", "--target", vaults.vault_id))
+    assert (holder["principal"], holder["may"]) == ("admin", ["read", "write", "delete"])

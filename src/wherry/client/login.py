@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -100,6 +100,21 @@ class SignIn:
                 return latest.access_token
             return self._refresh(latest).access_token
 
+    def token_for(self, resource: str) -> str:
+        """An access token for another resource than the API, such as vaults; asked for at each call."""
+        with self._locked():
+            account = self.account()
+            if account is None:
+                raise NotSignedIn
+            answer = self._redeem(account, f"{resource}/.default offline_access openid profile")
+            if "access_token" not in answer:
+                raise SignInFailed("refused", "The authority gave no usable token.")
+            # Used once each: the new one is on disk before anything is done with the token.
+            self._keep(
+                replace(account, refresh_token=str(answer.get("refresh_token") or account.refresh_token))
+            )
+            return str(answer["access_token"])
+
     @property
     def _key(self) -> str:
         return f"{self.profile.authority}/{self.profile.tenant}"
@@ -108,13 +123,19 @@ class SignIn:
         return Connection(self.profile.authority, self.profile.ca_file)
 
     def _refresh(self, account: Account) -> Account:
+        asked = time.time()
+        renewed = self._account(self._redeem(account, SCOPE), asked, account.refresh_token)
+        self._keep(renewed)
+        return renewed
+
+    def _redeem(self, account: Account, scope: str) -> Json:
+        """What the authority gives for the refresh token, which is used up by that."""
         form = {
             "grant_type": "refresh_token",
             "client_id": CLIENT_ID,
             "refresh_token": account.refresh_token,
-            "scope": SCOPE,
+            "scope": scope,
         }
-        asked = time.time()
         with self._connection() as connection:
             endpoints = Endpoints.discover(connection, self.profile.tenant)
             try:
@@ -126,9 +147,7 @@ class SignIn:
             raise NotSignedIn("Your sign-in is over.")
         if answer.status_code != 200:
             raise error_of(answer)
-        renewed = self._account(json_of(answer), asked, account.refresh_token)
-        self._keep(renewed)
-        return renewed
+        return json_of(answer)
 
     def _account(self, answer: Json, asked: float, refresh_token: str) -> Account:
         try:

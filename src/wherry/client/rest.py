@@ -23,6 +23,7 @@ API_VERSIONS = {
     "microsoft.hybridcompute": "2026-07-15",
     "microsoft.authorization": "2022-04-01",
     "microsoft.storage": "2024-01-01",
+    "microsoft.keyvault": "2023-07-01",
 }
 GROUPS_VERSION = "2024-11-01"
 TENANTS_VERSION = "2022-12-01"
