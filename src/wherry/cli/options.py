@@ -67,5 +67,16 @@ State = Annotated[
     Path,
     typer.Option(metavar="DIR", show_default=False, help="State directory of the control plane."),
 ]
+MasterKeySource = Annotated[
+    str | None,
+    typer.Option(
+        "--master-key",
+        metavar="SOURCE",
+        envvar="WHERRY_MASTER_KEY",
+        show_default=False,
+        help="Where the master key is: file:PATH, credential:NAME (systemd) or command:PROGRAM ARGUMENTS; "
+        "by default master.key in the state.",
+    ),
+]
 
 LOCATION = "local"

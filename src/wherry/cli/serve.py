@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli.options import State
+from wherry.cli.options import MasterKeySource, State
 from wherry.cli.output import answers, tell
 
 device = typer.Typer(no_args_is_help=True, help="Device codes, on the control plane's own machine.")
@@ -52,6 +52,7 @@ def serve(
             "203.0.113.0/24, with commas between. Agents register from anywhere.",
         ),
     ] = None,
+    master_key: MasterKeySource = None,
 ) -> None:
     """Run a control plane.
 
@@ -65,8 +66,11 @@ def serve(
         # As any other setting may be told.
         os.environ[f"{PREFIX}DEVICE_FLOW_NETWORKS"] = device_flow_networks
     raise typer.Exit(
-        run(state, listen, public_url, tls_cert, tls_key, log_level, break_glass=break_glass is Switch.ON)
-    )
+        run(
+            state, listen, public_url, tls_cert, tls_key, log_level, break_glass=break_glass is Switch.ON,
+            master_key=master_key,
+        )
+    )  # fmt: skip
 
 
 def env(state: State) -> None:

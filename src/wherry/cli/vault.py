@@ -12,8 +12,8 @@ import typer
 
 from wherry.cli import defaults, hidden_input
 from wherry.cli.connected import session
-from wherry.cli.options import LOCATION, Group, Location, Yes, name_option
-from wherry.cli.output import answers, confirm
+from wherry.cli.options import LOCATION, Group, Location, MasterKeySource, State, Yes, name_option
+from wherry.cli.output import answers, confirm, tell
 from wherry.cli.place import segment
 from wherry.model.errors import UsageError
 
@@ -85,6 +85,26 @@ def delete(name: Name, group: Group = None, yes: Yes = False) -> None:
     confirm(f"Delete the vault {name}?", yes=yes)
     with session(group) as here:
         here.api.delete(f"{here.at.group}/{_VAULTS}/{segment(name)}")
+
+
+@app.command("rotate-master-key")
+def rotate_master_key(
+    state: State,
+    master_key: MasterKeySource = None,
+    new_master_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            show_default=False,
+            help="The new one's source; by default one is made in its file.",
+        ),
+    ] = None,
+) -> None:
+    """Seal everything with another master key, on the control plane's machine while it is stopped."""
+    from wherry.control.deployment import rotate_master_key as rotate
+
+    count = rotate(state, master_key, new_master_key)
+    tell(f"Sealed {count} values anew. Keep the old key as long as you keep backups that were made with it.")
 
 
 @secrets.command("set")

@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wherry.control import master_key
 from wherry.control.db import schema
 from wherry.control.db.engine import Database
 from wherry.control.services import certificates, first_start
 from wherry.model.errors import UsageError
-from wherry.trust.keys import KeyTrouble, MasterKey
+from wherry.trust.keys import MasterKey
 
 FORMAT = 1
 """Version of the directory's layout; a newer one is refused."""
@@ -64,11 +65,12 @@ class Identity:
 class Deployment:
     """An opened state directory.  `first_password` is set when this call created it."""
 
-    def __init__(self, state: Path, lock: int) -> None:
+    def __init__(self, state: Path, lock: int, key_from: str | None = None) -> None:
         self.state = state
         self.identity = Identity.read(state)
-        self.master = _master_key(state)
         self.database = Database(f"sqlite:///{state / 'wherry.db'}")
+        schema.upgrade(self.database)
+        self.master = master_key.matching(self.database, key_from, state)
         self.first_password: str | None = None
         self._lock = lock
 
@@ -114,8 +116,8 @@ class Deployment:
         os.close(self._lock)
 
 
-def create_or_open(state: Path, now: float | None = None) -> Deployment:
-    """The deployment in `state`, created when the directory is absent or empty.
+def create_or_open(state: Path, now: float | None = None, key_from: str | None = None) -> Deployment:
+    """The deployment in `state`, created when the directory is absent or empty; `key_from`: see `master_key`.
 
     Raises `UsageError` when another process uses it, when it or its database is newer than this program, when it is
     damaged, or when `state` is a directory with something else in it.
@@ -123,12 +125,11 @@ def create_or_open(state: Path, now: float | None = None) -> Deployment:
     state = state.absolute()
     password = None
     if _is_new(state):
-        password = _create(state, time.time() if now is None else now)
+        password = _create(state, time.time() if now is None else now, key_from)
     _check_version(state)
     lock = _acquire(state)
     try:
-        deployment = Deployment(state, lock)
-        schema.upgrade(deployment.database)
+        deployment = Deployment(state, lock, key_from)
     except BaseException:
         os.close(lock)
         raise
@@ -158,7 +159,28 @@ def _is_new(state: Path) -> bool:
     return not state.exists() or all(name.startswith(leftovers) for name in os.listdir(state))
 
 
-def _create(state: Path, now: float) -> str:
+def rotate_master_key(state: Path, key_from: str | None, new_from: str | None) -> int:
+    """Seal everything in `state` with another master key, a new one in its file when no source is named.
+
+    The state must not be served meanwhile.  A crash leaves the old or the new key, and everything opens with it.
+    """
+    opened = create_or_open(state, key_from=key_from)
+    try:
+        new = MasterKey.generate() if new_from is None else master_key.read(new_from, opened.state)
+        if new == opened.master:
+            raise UsageError("That is the master key already: name another source.")
+        if new_from is None:
+            replace(opened.state / master_key.NEXT, new.text().encode())
+        with opened.database.transaction() as conn:
+            count = master_key.reseal(conn, opened.master, new)
+        if new_from is None:
+            (opened.state / master_key.NEXT).rename(opened.state / master_key.FILE)
+        return count
+    finally:
+        opened.close()
+
+
+def _create(state: Path, now: float, key_from: str | None) -> str:
     # A mounted directory cannot be replaced by a rename: it is filled instead.
     mounted = state.is_mount()
     name = f"{_BUILDING}{secrets.token_hex(4)}"
@@ -167,7 +189,7 @@ def _create(state: Path, now: float) -> str:
         building.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir(mode=0o700)
         try:
-            password = _build(building, now)
+            password = _build(building, now, key_from)
             if mounted:
                 _fill(building, state)
             else:
@@ -186,9 +208,10 @@ def _fill(building: Path, state: Path) -> None:
     state.chmod(0o700)
 
 
-def _build(building: Path, now: float) -> str:
-    master = MasterKey.generate()
-    replace(building / "master.key", master.text().encode())
+def _build(building: Path, now: float, key_from: str | None) -> str:
+    if key_from is None:
+        replace(building / master_key.FILE, MasterKey.generate().text().encode())
+    master = master_key.read(key_from, building)
     identity = Identity(str(uuid.uuid4()), str(uuid.uuid4()))
     database = Database(f"sqlite:///{building / 'wherry.db'}")
     try:
@@ -229,15 +252,3 @@ def _acquire(state: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
-
-
-def _master_key(state: Path) -> MasterKey:
-    path = state / "master.key"
-    try:
-        if path.stat().st_mode & 0o077:
-            raise UsageError(f"{path} may be read by others: chmod 600 {path}, and change it if anybody did.")
-        return MasterKey.from_text(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{path} is missing: put it back from your backup of it.") from None
-    except KeyTrouble as broken:
-        raise UsageError(f"{path}: {broken}") from broken

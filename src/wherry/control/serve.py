@@ -49,6 +49,7 @@ def run(
     log_level: str = "info",
     *,
     break_glass: bool = True,
+    master_key: str | None = None,
 ) -> int:
     """Serve until told to stop; the exit code.  Raises `UsageError` for everything that a person can put right.
 
@@ -59,7 +60,7 @@ def run(
         raise UsageError("--tls-cert and --tls-key belong together.")
     journal.start(log_level)
     os.umask(0o077)
-    with _bound(listen) as bound, _opened(state) as opened:
+    with _bound(listen) as bound, _opened(state, master_key) as opened:
         _tell_password(opened)
         host = _host_name(bound, listen)
         url = _public_url(public_url) or f"https://{_in_url(host)}:{bound.getsockname()[1]}"
@@ -189,8 +190,8 @@ def _bound(listen: str) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _opened(state: Path) -> Iterator[Deployment]:
-    opened = deployment.create_or_open(state)
+def _opened(state: Path, master_key: str | None) -> Iterator[Deployment]:
+    opened = deployment.create_or_open(state, key_from=master_key)
     try:
         yield opened
     finally:

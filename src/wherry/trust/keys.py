@@ -154,6 +154,10 @@ class MasterKey:
         """A 256-bit key for one purpose: nonces, form tokens, hashes of codes."""
         return HKDF(hashes.SHA256(), 32, salt=None, info=b"wherry " + purpose.encode()).derive(self.secret)
 
+    def sealed(self, blob: bytes) -> bool:
+        """Whether `blob` says that it was sealed with this key."""
+        return blob[: 1 + _ID] == _FORMAT + self.id
+
     def seal(self, plain: bytes, context: str) -> bytes:
         """`plain` encrypted so that it opens only with this key and the same `context` (what it belongs to)."""
         nonce = secrets.token_bytes(_NONCE)

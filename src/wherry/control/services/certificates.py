@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select
 
 from wherry.control.db.tables_identity import signing_keys
+from wherry.control.services import signing
 from wherry.trust import authority
 from wherry.trust.authority import Issued
 from wherry.trust.keys import MasterKey
@@ -24,7 +25,7 @@ def create_ca(conn: Connection, master: MasterKey, now: float) -> bytes:
         insert(signing_keys).values(
             kid=kid,
             purpose="ca",
-            sealed=master.seal(ca.key, f"signing_keys/{kid}"),
+            sealed=master.seal(ca.key, signing.context(kid)),
             public=ca.certificate.decode(),
             created_at=now,
             signs_from_at=now,
@@ -38,7 +39,7 @@ def create_ca(conn: Connection, master: MasterKey, now: float) -> bytes:
 def issue(conn: Connection, master: MasterKey, hosts: Iterable[str], now: float) -> Issued:
     """A server certificate for `hosts` by the deployment's CA."""
     row = conn.execute(select(signing_keys).where(signing_keys.c.purpose == "ca")).one()
-    ca = Issued(row.public.encode(), master.unseal(row.sealed, f"signing_keys/{row.kid}"))
+    ca = Issued(row.public.encode(), master.unseal(row.sealed, signing.context(row.kid)))
     return authority.issue_server(ca, hosts, now)
 
 

@@ -40,7 +40,7 @@ def rotate(conn: Connection, master: MasterKey, now: float) -> bool:
         insert(signing_keys).values(
             kid=kid,
             purpose="token",
-            sealed=master.seal(key.pem(), f"signing_keys/{kid}"),
+            sealed=master.seal(key.pem(), context(kid)),
             public=json.dumps(key.public.jwk()),
             created_at=now,
             signs_from_at=begins,
@@ -63,6 +63,11 @@ def ring(conn: Connection, master: MasterKey, now: float) -> KeyRing:
     signer = current[-1]
     return KeyRing(
         signer.kid,
-        PrivateKey.from_pem(master.unseal(signer.sealed, f"signing_keys/{signer.kid}")),
+        PrivateKey.from_pem(master.unseal(signer.sealed, context(signer.kid))),
         verifying,
     )
+
+
+def context(kid: str) -> str:
+    """What the private half of a key is bound to at rest."""
+    return f"signing_keys/{kid}"

@@ -17,7 +17,7 @@ from wherry.trust.keys import MasterKey
 def put_secret(conn: Connection, master: MasterKey, name: str, value: str, by: str, now: float) -> None:
     """Keep `value` for `name`, in place of what was there; `by` is the object id of who gave it."""
     key = ids.key(name)
-    sealed = master.seal(value.encode(), _context(key))
+    sealed = master.seal(value.encode(), context(key))
     delete_secret(conn, key)
     conn.execute(insert(secrets).values(name=key, sealed=sealed, created_at=now, created_by=by))
 
@@ -28,7 +28,7 @@ def get_secret(conn: Connection, master: MasterKey, name: str) -> str:
     sealed = conn.execute(select(secrets.c.sealed).where(secrets.c.name == key)).scalar()
     if sealed is None:
         raise ApiError(404, "SecretNotFound", f"There is no secret for '{name}'.")
-    return master.unseal(sealed, _context(key)).decode()
+    return master.unseal(sealed, context(key)).decode()
 
 
 def delete_secret(conn: Connection, name: str) -> None:
@@ -36,5 +36,6 @@ def delete_secret(conn: Connection, name: str) -> None:
     conn.execute(delete(secrets).where(secrets.c.name == ids.key(name)))
 
 
-def _context(key: str) -> str:
+def context(key: str) -> str:
+    """What the secret of a resource is bound to at rest."""
     return f"secrets/{key}"

@@ -100,7 +100,7 @@ def put(
     conn.execute(
         insert(vault_versions).values(
             vault_key=vault.key, name_key=name.lower(), version=version,
-            sealed=master.seal(wanted.value.encode(), _context(vault.key, name, version)),
+            sealed=master.seal(wanted.value.encode(), context(vault.key, name, version)),
             created_at=now, created_by=by, updated_at=now, **columns,
         )
     )  # fmt: skip
@@ -307,8 +307,9 @@ def _forget(conn: Connection, vault_key: str, name_key: str) -> None:
 
 
 def _open(master: MasterKey, vault: Vault, row: Row[Any]) -> str:
-    return master.unseal(row.sealed, _context(vault.key, row.name_key, row.version)).decode()
+    return master.unseal(row.sealed, context(vault.key, row.name_key, row.version)).decode()
 
 
-def _context(vault_key: str, name: str, version: str) -> str:
+def context(vault_key: str, name: str, version: str) -> str:
+    """What the value of a version is bound to at rest."""
     return f"vault_versions/{vault_key}/{name.lower()}/{version}"
