@@ -68,7 +68,9 @@ def concerns(request: Request, fields: Mapping[str, str]) -> bool:
     """Whether a request for client credentials is a program's, and not an agent's."""
     if "client_secret" in fields or _basic(request) is not None:
         return True
-    return "client_assertion" in fields and not programs.is_of_agent(fields["client_assertion"])
+    if "dpop" in request.headers or "client_assertion" not in fields:
+        return False
+    return not programs.is_of_agent(fields["client_assertion"])
 
 
 async def sign_in(request: Request, service: Plane, fields: Mapping[str, str]) -> Response:
