@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import shlex
 import socket
 import sys
 import uuid
@@ -321,13 +323,41 @@ def run(vaults: Vaults, config: Path, *arguments: str, code: int = 0, stdin: str
     return out.getvalue()
 
 
-def test_the_command_line_never_takes_or_repeats_a_value(vaults, officer, name, tmp_path):
-    sign_in = SignIn(Profile.from_environment(vaults.served.env), tmp_path)
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "secrets.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TAKEN = re.compile(r"(\w+)=\$\((.*)\)$")
+
+
+def signed_in(vaults: Vaults, config: Path) -> None:
+    """Sign the administrator in by our own client."""
 
     def approve(code: DeviceCode) -> None:
         breakglass.approve(vaults.served.state, code.user_code)
 
-    sign_in.sign_in(approve)
+    SignIn(Profile.from_environment(vaults.served.env), config).sign_in(approve)
+
+
+def test_each_command_of_the_how_to_works_as_it_is_told(vaults, tmp_path):
+    signed_in(vaults, tmp_path)
+    (tmp_path / "nas-password.txt").write_text("canary-of-the-nas\n")
+    known: dict[str, str] = {}
+    printed: dict[str, str] = {}
+    with contextlib.chdir(tmp_path):
+        for line in "".join(BLOCK.findall(HOW_TO.read_text())).splitlines():
+            taken = TAKEN.fullmatch(line)
+            command = re.sub(r"\$(\w+)", lambda found: known[found[1]], taken[2] if taken else line)
+            printed[line] = run(vaults, tmp_path, *shlex.split(command)[1:])
+            if taken:
+                known[taken[1]] = printed[line].strip()
+    revealed = [line for line, said in printed.items() if "canary-of-the-nas" in said]
+    assert len(revealed) == 1
+    assert "--reveal" in revealed[0]
+    (why,) = (json.loads(said) for line, said in printed.items() if "access why" in line)
+    assert (why["allowed"], why["reason"]) == (True, "role Key Vault Secrets Officer")
+
+
+def test_the_command_line_never_takes_or_repeats_a_value(vaults, officer, name, tmp_path):
+    signed_in(vaults, tmp_path)
     secret = ("--vault", "keep", "--name", name)
     said = run(
         vaults, tmp_path, "vault", "secret", "set", *secret, "--file", "-", "--expires", "2099-01-31",

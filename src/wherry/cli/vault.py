@@ -96,7 +96,7 @@ def rotate_master_key(
         typer.Option(
             metavar="SOURCE",
             show_default=False,
-            help="The new one's source; by default one is made in its file.",
+            help="Source of the new one; by default one is made in its file.",
         ),
     ] = None,
 ) -> None:
