@@ -61,7 +61,7 @@ async def endpoints(request: Request) -> Response:
             "resourceManager": url,
             "media": "",
             "batch": "",
-            "suffixes": {"storage": "", "keyVaultDns": ""},
+            "suffixes": {"storage": "", "keyVaultDns": f".{service.vault_domain}"},
             "wherry": {"agentAudience": service.agent_audience, "issuer": service.issuer},
         }
     )

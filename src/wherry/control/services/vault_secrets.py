@@ -1,8 +1,8 @@
 """Secrets in vaults: versions, soft delete, recovery and purge, as Azure's clients know them.
 
 Every value is sealed with the master key and bound to the row that holds it.  Whether the caller may was decided before
-these functions are called; only `value_of` (what a run uses) and `get` unseal, and each use of theirs is audited by
-whoever calls.  Called by `control.vault.api`, one transaction each.
+these functions are called; only `get` unseals, and each use of it is audited by whoever calls.  Called by
+`control.vault.api`, one transaction each.
 """
 
 from __future__ import annotations
@@ -118,17 +118,6 @@ def get(conn: Connection, master: MasterKey, vault: Vault, name: str, version: s
             403, "Forbidden", "Operation get is not allowed on a disabled secret. Enable it first."
         )
     return bundle(vault, row, value=_open(master, vault, row))
-
-
-def value_of(conn: Connection, master: MasterKey, vault: Vault, name: str, version: str, now: float) -> str:
-    """The value for the service's own use; 403 outside of its times and when it is disabled."""
-    row = _living(conn, vault, name, version)
-    begun = row.not_before_at is None or row.not_before_at <= now
-    over = row.expires_at is not None and row.expires_at <= now
-    if not row.enabled or not begun or over:
-        why = "has expired" if over else "is disabled" if not row.enabled else "is not valid yet"
-        raise ApiError(403, "Forbidden", f"The secret '{name}' {why}.")
-    return _open(master, vault, row)
 
 
 def change(conn: Connection, vault: Vault, name: str, version: str, wanted: Wanted, now: float) -> Json:
