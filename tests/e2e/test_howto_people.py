@@ -48,7 +48,7 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
 
     made = json.loads(printed["wherry service-principal create --name nightly"])
     assert len(made["secretText"]) == 43
-    assert set(known) == {"id", "group", "program", "old"}
+    assert set(known) == {"id", "old"}
     assert all(re.fullmatch(r"[0-9a-f-]{36}", value) for value in known.values())
     assert "alice" in printed["wherry user-group member list --name operators --all --output table"]
     shown = printed["wherry service-principal credential list --name nightly --output table"]
@@ -69,6 +69,10 @@ def test_passwords_come_from_files_and_standard_input(shell: Shell, tmp_path: Pa
     weak.write_text("short\n")
     answer: Any = shell.run("user", "reset-password", "-n", "bob", "--password-file", str(weak), code=1)
     assert "PasswordTooWeak" in answer.err
+    given = shell.run("role", "assign", "--role", "Reader", "--assignee", "bob").data
+    assert given["properties"]["principalId"] == made.data["id"]
+    unknown = shell.run("role", "assign", "--role", "Reader", "--assignee", "nobody", code=2)
+    assert "There are 0 users" in unknown.err
     assert shell.run("user", "show", "--name", "nobody", code=3).out == ""
     assert "LastOwner" in shell.run("user", "delete", "--name", "admin", "--yes", code=1).err
 

@@ -37,6 +37,7 @@ DEFINITION_COLUMNS = (
     ("Id", "name"),
     ("Description", "properties.description"),
 )
+_NAMED = (("users", "userPrincipalName"), ("groups", "displayName"), ("servicePrincipals", "displayName"))
 _PROVIDER = "providers/Microsoft.Authorization"
 
 
@@ -76,7 +77,12 @@ def assign(
         str, typer.Option(metavar="NAME", show_default=False, help="Name of the role, or its GUID.")
     ],
     assignee: Annotated[
-        str, typer.Option(metavar="GUID", show_default=False, help="The principal's object id.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Name of a user, group or program, or the principal's object id.",
+        ),
     ],
     scope: Scope = None,
     group: Group = None,
@@ -85,7 +91,7 @@ def assign(
     """Give a principal a role at a scope."""
     with session(group) as here:
         where = _scope(here, scope, group)
-        properties = {"roleDefinitionId": _role(here, role), "principalId": _guid(assignee)}
+        properties = {"roleDefinitionId": _role(here, role), "principalId": _principal(here, assignee)}
         if description:
             properties["description"] = description
         path = f"{where}/{_PROVIDER}/roleAssignments/{uuid.uuid4()}"
@@ -124,6 +130,22 @@ def _role(here: Session, role: str) -> str:
         if role.lower() in (one["name"].lower(), one["properties"]["roleName"].lower()):
             return str(one["id"])
     raise UsageError(f"There is no role '{role}'. See: wherry role definitions.")
+
+
+def _principal(here: Session, told: str) -> str:
+    if ids.GUID.match(told):
+        return told
+    quoted = told.replace("'", "''")
+    found = [
+        str(one["id"])
+        for kind, name in _NAMED
+        for one in here.every(f"/graph/v1.0/{kind}", **{"$filter": f"{name} eq '{quoted}'"})
+    ]
+    if len(found) != 1:
+        raise UsageError(
+            f"There are {len(found)} users, groups and programs '{told}': name one by its object id."
+        )
+    return found[0]
 
 
 def _guid(text: str) -> str:
