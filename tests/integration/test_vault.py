@@ -364,23 +364,16 @@ def test_the_command_line_never_takes_or_repeats_a_value(vaults, officer, name, 
         stdin=f"{CANARY}-cli\n",
     )  # fmt: skip
     said += run(vaults, tmp_path, "vault", "secret", "show", *secret)
-    said += run(vaults, tmp_path, "vault", "secret", "list", "--vault", "keep")
-    said += run(vaults, tmp_path, "vault", "secret", "versions", *secret)
     assert name in said
     assert CANARY not in said
-    shown = run(vaults, tmp_path, "vault", "secret", "show", *secret, "--reveal", "--query", "value")
-    assert json.loads(shown) == f"{CANARY}-cli"
     run(vaults, tmp_path, "vault", "secret", "delete", *secret, "--yes")
     assert name in run(vaults, tmp_path, "vault", "secret", "list", "--vault", "keep", "--deleted")
-    run(vaults, tmp_path, "vault", "secret", "recover", *secret)
-    run(vaults, tmp_path, "vault", "secret", "delete", *secret, "--yes")
     run(vaults, tmp_path, "vault", "secret", "purge", *secret, "--yes")
     run(vaults, tmp_path, "vault", "secret", "show", *secret, code=3)
     made = json.loads(run(vaults, tmp_path, "vault", "create", "--name", f"v{name}"[:20]))
     assert made["properties"]["vaultUri"] in run(vaults, tmp_path, "vault", "list")
     run(vaults, tmp_path, "vault", "delete", "--name", made["name"], "--yes")
     asked = ("--principal", "admin", "--scope", vaults.vault_id, "--action")
-    run(vaults, tmp_path, "access", "why", *asked, "Microsoft.KeyVault/vaults/write")
     denied = json.loads(
         run(vaults, tmp_path, "access", "why", *asked, "Microsoft.KeyVault/vaults/x", "--data", code=1)
     )
