@@ -1,7 +1,6 @@
 """Finished work in the order of the walk, and its commits.
 
-A **chapter** is a stretch of the walk: the log lines, counters and put-off items of what was decided in it, with the
-deeds that it needs.  Threads may do chapters in any order; they are committed in the order of the walk, so that a
+Chapters are done in any order, by threads or on the short way; they are committed in the order of the walk, so that a
 commit never passes what is not finished.  Used by `span` and `slices` for each lease.
 """
 
@@ -10,33 +9,28 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 
 from wherry.engine import deeds
+from wherry.engine.chapter import CHAPTER_ITEMS, COMMIT_BYTES, FIRST_COMMIT_SECONDS, Chapter
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.lease import Effort, LeaseClock, boot_time
 from wherry.engine.ledger import Ledger
 from wherry.engine.places import concerning, look
 from wherry.engine.team import HEAVY, Team
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
 from wherry.model.errors import RunError
 from wherry.model.ledger import Commit, Phase, Slice, Work, WorkItem, work_key
-from wherry.model.names import parent
 from wherry.model.options import JobOptions
-from wherry.model.outcomes import Counters, Outcome, Row, line_of
+from wherry.model.outcomes import Counters, Outcome, Row
 from wherry.model.plan import Do
 from wherry.model.wire import Grant, Progress, SegmentName
-from wherry.stores.port import Lane, Store, Syncs
+from wherry.stores.lane import Lane
+from wherry.stores.port import Store, Syncs
 
-CHAPTER_ITEMS = 500
-CHAPTER_BYTES = 64 * 1024 * 1024
 COMMIT_ITEMS = 50_000
 COMMIT_SECONDS = 30.0
-# Of paths that are put off: a commit is one request, and its body has a limit.
-COMMIT_BYTES = 4 * 1024 * 1024
-FIRST_COMMIT_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _OPEN_CHAPTERS = 4
 
@@ -79,6 +73,11 @@ class Desk:
     def team(self) -> Team:
         return self.both.team
 
+    @property
+    def room(self) -> int:
+        """How many deeds at most to put into a chapter."""
+        return CHAPTER_ITEMS if self.lane else min(CHAPTER_ITEMS, self.team.room)
+
     def confirm(self) -> None:
         """Tell the ledger that both places are still what they were; raises when they are not."""
         self.ledger.sight(self.grant.token, look(self.source, self.target))
@@ -86,95 +85,6 @@ class Desk:
     def do(self, deed: Deed) -> list[Row]:
         """Carry one deed out, as long as the lease lasts: the target asks the fence before each change."""
         return deeds.do(self.both, deed)
-
-
-EQUAL = "AZSM2041"
-_WRITTEN = (Outcome.TRANSFERRED, Outcome.DELETED)
-
-
-@dataclass(slots=True)
-class Chapter:
-    """A stretch of the walk.  `end` is the last path (or key) that it finishes, `room` how many deeds it takes.
-
-    `touched` are the folders in which something was written, whose times are therefore not the source's any more.
-    """
-
-    room: int = CHAPTER_ITEMS
-    end: bytes = b""
-    logged: bool = True
-    counters: Counters = field(default_factory=Counters)
-    lines: list[str] = field(default_factory=list)
-    touched: set[bytes] = field(default_factory=set)
-    deferred: list[WorkItem] = field(default_factory=list)
-    deeds: list[Deed] = field(default_factory=list)
-    plain: list[tuple[bytes, list[Entry]]] = field(default_factory=list)
-    handed: int = 0
-    size: int = 0
-    weight: int = 0
-    items: int = 0
-    load: Future[list[Row]] | None = None
-    begun: float = field(default_factory=boot_time)
-
-    @property
-    def old(self) -> bool:
-        return boot_time() - self.begun > FIRST_COMMIT_SECONDS
-
-    @property
-    def full(self) -> bool:
-        heavy = self.handed >= self.room or self.size >= CHAPTER_BYTES
-        return heavy or self.items >= 10 * CHAPTER_ITEMS or self.weight >= COMMIT_BYTES // 8
-
-    def note(self, row: Row) -> None:
-        """Log and count an item that ended."""
-        self.counters.row(row)
-        if self.logged:
-            self.lines.append(line_of(row))
-        if row.outcome in _WRITTEN and (row.kind is not Kind.FOLDER or row.outcome is Outcome.DELETED):
-            self._touch(parent(row.path))
-
-    def _touch(self, folder: bytes) -> None:
-        if folder not in self.touched:
-            self.touched.add(folder)
-            self.weight += 2 * len(folder)
-
-    def settle(self, folder: bytes, entries: list[Entry]) -> None:
-        """Count and log files of a folder that are equal on both sides."""
-        self.counters.scanned(sum([entry[2] for entry in entries]), len(entries))
-        self._end_alike(folder, entries, Outcome.NO_TRANSFER_NEEDED, EQUAL)
-
-    def transferred(self, folder: bytes, entries: list[Entry]) -> None:
-        """Count and log files of a folder that were copied."""
-        self._end_alike(folder, entries, Outcome.TRANSFERRED, deeds.TRANSFERRED)
-        self._touch(folder)
-
-    def _end_alike(self, folder: bytes, entries: list[Entry], outcome: Outcome, code: str) -> None:
-        self.counters.count(outcome, len(entries), sum([entry[2] for entry in entries]))
-        if self.logged:
-            begin = f"{time.time():.3f}\tF\t{outcome.value}\t{code}\t"
-            stem = names.escape(folder) + "/" if folder else ""
-            escape = names.escape_plain
-            self.lines += [f"{begin}{entry[2]}\t{stem}{escape(entry[0])}\t\n" for entry in entries]
-
-    def put_off(self, item: WorkItem) -> None:
-        """Leave an item to a later phase."""
-        self.deferred.append(item)
-        self.weight += len(item.key) + len(item.path)
-        if item.phase is Phase.FOLDERS and item.counted:
-            self._touch(parent(item.path))
-
-    def hand_out(self, deed: Deed, size: int) -> None:
-        """Leave an item to the team."""
-        self.deeds.append(deed)
-        self.handed += 1
-        self.size += size
-
-    def hand_out_plain(self, folder: bytes, entries: list[Entry]) -> None:
-        """Leave plain small files that the target lacks to the short way."""
-        size = sum([entry[2] for entry in entries])
-        self.counters.scanned(size, len(entries))
-        self.plain.append((folder, entries))
-        self.handed += len(entries)
-        self.size += size
 
 
 class Chapters:
@@ -198,13 +108,19 @@ class Chapters:
         self._look()
         self._open.append(chapter)
         if chapter.plain:
-            self._copy_plain(chapter)
+            self._send(chapter)
+        if chapter.parcels and not chapter.under_way:
+            self._land(chapter)
         if chapter.deeds:
             self._begin(chapter)
         while self._crowded():
             self._finish_first()
-        while self._open and (self._open[0].load is None or self._open[0].load.done()):
+        while self._open and self._is_over(self._open[0]):
             self._finish_first()
+
+    @staticmethod
+    def _is_over(chapter: Chapter) -> bool:
+        return (chapter.load is None or chapter.load.done()) and not chapter.under_way
 
     def _crowded(self) -> bool:
         """Whether more deeds are under way than need be, or too much waits behind the first ones for its commit."""
@@ -231,18 +147,27 @@ class Chapters:
                 self._note(chapter, row)
         desk.effort.writing += time.perf_counter() - begun
 
-    def _copy_plain(self, chapter: Chapter) -> None:
-        """Take the short way; what it leaves becomes deeds."""
-        desk, lane = self._desk, self._desk.lane
+    def _send(self, chapter: Chapter) -> None:
+        """Let plain files take the short way."""
+        desk = self._desk
+        if desk.lane is None:
+            return
         begun = time.perf_counter()
-        for folder, entries in chapter.plain if lane else ():
-            left = lane.copy(folder, entries) if lane else []
-            for number in reversed(left):
-                entry = entries.pop(number)
-                chapter.deeds.append(Deed(Do.TRANSFER, names.join(folder, entry.name), entry))
-            if entries:
-                chapter.transferred(folder, entries)
+        chapter.parcels = [desk.lane.send(folder, entries) for folder, entries in chapter.plain]
         desk.effort.writing += time.perf_counter() - begun
+
+    def _land(self, chapter: Chapter) -> None:
+        """Wait for what is on the short way; what is left there becomes deeds."""
+        while self._desk.lane and chapter.under_way:
+            self._look()
+            self._desk.lane.wait()
+        for parcel in chapter.parcels:
+            for number in sorted(parcel.left, reverse=True):
+                entry = parcel.entries.pop(number)
+                chapter.deeds.append(Deed(Do.TRANSFER, names.join(parcel.folder, entry.name), entry))
+            if parcel.entries:
+                chapter.transferred(parcel.folder, parcel.entries)
+        chapter.parcels = []
 
     def drain(self) -> None:
         """Wait for all that was handed out."""
@@ -320,6 +245,19 @@ class Chapters:
 
     def _finish_first(self) -> None:
         chapter = self._open[0]
+        self._await(chapter)
+        if chapter.parcels:
+            chapter.deeds = []
+            self._land(chapter)
+            self._begin(chapter)
+            self._await(chapter)
+        self._open.popleft()
+        self._ready.append(chapter)
+        self._ready_items += chapter.items
+        self._tell(chapter)
+
+    def _await(self, chapter: Chapter) -> None:
+        """Wait for its deeds."""
         while chapter.load is not None:
             self._look()
             try:
@@ -332,10 +270,6 @@ class Chapters:
             for row in rows:
                 self._note(chapter, row)
             chapter.load = None
-        self._open.popleft()
-        self._ready.append(chapter)
-        self._ready_items += chapter.items
-        self._tell(chapter)
 
     def _note(self, chapter: Chapter, row: Row) -> None:
         chapter.note(row)
@@ -361,10 +295,13 @@ class Chapters:
     def abandon(self) -> None:
         """End the lease's writing and wait for what is in flight, so that nothing happens after it is given back."""
         loads = [chapter.load for chapter in self._open if chapter.load is not None]
-        if loads:
+        if loads or any(chapter.under_way for chapter in self._open):
             self._desk.lease.end()
+        if loads:
             self._desk.team.close()
             wait(loads)
+        if self._desk.lane:
+            self._desk.lane.close()
 
 
 def _heft(deed: Deed) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wherry.engine import deeds
-from wherry.engine.chapters import Chapter
+from wherry.engine.chapter import Chapter
 from wherry.engine.ledger import Ledger
 from wherry.model import names
 from wherry.model.entry import Entry, Kind

@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import groupby
 
 from wherry.engine import deeds
-from wherry.engine.chapters import Chapter, Chapters, Desk
+from wherry.engine.chapter import Chapter
+from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Deed
 from wherry.model import names
 from wherry.model.entry import Entry, Kind

@@ -11,7 +11,8 @@ import time
 from dataclasses import replace
 
 from wherry.engine import deeds
-from wherry.engine.chapters import CHAPTER_ITEMS, Chapter, Chapters, Desk
+from wherry.engine.chapter import Chapter
+from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Deed
 from wherry.engine.walk import Pair, SourceUnlisted, Stretch, TargetUnlisted, Walk
 from wherry.model import losses, names
@@ -111,7 +112,7 @@ class SpanWork:
         if self._reached is not None:
             self._chapter.end = self._reached
         self._chapters.close(self._chapter)
-        room = min(CHAPTER_ITEMS, self._desk.team.room, 2 * self._chapter.room)
+        room = min(self._desk.room, 2 * self._chapter.room)
         self._chapter = Chapter(room, logged=self._desk.logged)
 
     def _give_away(self) -> bool:
@@ -202,7 +203,7 @@ class SpanWork:
                 left.append(pair)
             elif target is not None and judge.is_unchanged(source, target):
                 equal.append(source)
-            elif target is None and source[2] <= limit and judge.is_plain(source):
+            elif target is None and source[2] <= limit and judge.is_plain(stem, source):
                 small.append(source)
             else:
                 left.append(pair)

@@ -25,7 +25,8 @@ from wherry.model.ledger import Slice
 from wherry.model.options import Verify
 from wherry.model.plan import Attempt, Judge
 from wherry.model.wire import Grant
-from wherry.stores.port import CopiesDirectly, Lane, Store, StoreSpec
+from wherry.stores.lane import HasLane, Lane
+from wherry.stores.port import Store, StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _lane(source: Store, target: Store, judge: Judge) -> Lane | None:
     options = judge.options
     plainly = options.verify in (Verify.SOURCE, Verify.CHECKSUM) and judge.keeps_all
     plainly = plainly and options.bandwidth is None and options.requests_per_second is None
-    return target.lane(source) if plainly and isinstance(target, CopiesDirectly) else None
+    return target.lane(source) if plainly and isinstance(target, HasLane) else None
 
 
 def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:

@@ -101,7 +101,8 @@ class Judge:
         self._filters = Filters.of(options)
         self.filtered = not self._filters.is_empty
         quick = not (options.dry_run or attempt.revisited)
-        self._plain = quick and holds.names.is_simple and not holds.max_size
+        self._plain = quick
+        self._any_file = holds.names.is_simple and not holds.max_size
         self._linked = holds.hard_links
         full = self.holds.mode and self.holds.owner and self.holds.times and self.holds.precision == 1
         self._quick = quick and full and options.compare is Compare.TIME and not bare
@@ -112,11 +113,16 @@ class Judge:
         """Whether all metadata is kept that the target can hold."""
         return set(self.options.preserve) == set(Preserve)
 
-    def is_plain(self, source: Entry) -> bool:
-        """Whether what the target lacks is simply copied, with nothing to think about.  Quick; False is no answer."""
-        if not self._plain or source[1] is not Kind.FILE or len(source[0]) > _SIMPLE_NAME:
+    def is_plain(self, stem: bytes, source: Entry) -> bool:
+        """Whether what the target lacks is simply copied, with nothing to think about.  Quick; False is no answer.
+
+        `stem` is what stands before the name in its path.
+        """
+        if not self._plain or source[1] is not Kind.FILE or (source[8] != 1 and self._linked):
             return False
-        return source[8] == 1 or not self._linked
+        if self._any_file:
+            return len(source[0]) <= _SIMPLE_NAME
+        return self._unsupported(stem + source[0], source) is None
 
     def is_unchanged(self, source: Entry, target: Entry) -> bool:
         """Whether both are equal beyond doubt.  Quick; False is no answer."""

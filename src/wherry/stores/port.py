@@ -327,26 +327,6 @@ def part_ids(path: bytes, entry: Entry, size: int) -> list[str]:
     return [f"{stem}-{index:06d}" for index in range(max(1, -(-entry.size // size)))]
 
 
-class Lane(Protocol):
-    """A short way for small plain files between two stores, for one thread."""
-
-    limit: int
-
-    def copy(self, folder: bytes, entries: Sequence[Entry]) -> list[int]:
-        """Copy files of at most `limit` bytes that the target lacks, with all their metadata.
-
-        Returns the numbers of those that are left to the long way; nothing of them is on the target.
-        """
-
-
-@runtime_checkable
-class CopiesDirectly(Protocol):
-    """A target with a short way from stores of its own kind."""
-
-    def lane(self, source: Store) -> Lane | None:
-        """The way from `source`, None where there is none."""
-
-
 @runtime_checkable
 class Syncs(Protocol):
     """Must be told to make what was written durable."""

@@ -3,7 +3,7 @@
 Each file goes by the fewest system calls that keep every promise of `put`: it is opened by its name in a folder that
 is held open, read to its end in one call, looked at once more, and created where nothing is.  Whatever is not plain
 (another version, attributes or holes, a name that is taken, any error) is undone and left to the long way, which knows
-what to make of it.  Called by the engine through the port (`CopiesDirectly`).
+what to make of it.  Called by the engine through the port (`HasLane`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wherry.model.entry import Entry
+from wherry.stores.lane import Parcel
 from wherry.stores.posix_attributes import any_kept
 from wherry.stores.posix_source import PosixSource
 
@@ -36,11 +37,19 @@ class PosixLane:
         self._source = source
         self._target = target
 
-    def copy(self, folder: bytes, entries: Sequence[Entry]) -> list[int]:
-        """Copy these files of `folder` with all their metadata; the numbers of those that are left.
+    def send(self, folder: bytes, entries: list[Entry]) -> Parcel:
+        """Copy these files of `folder`: none is under way any more when this returns."""
+        parcel = Parcel(folder, entries)
+        parcel.left = self._copy(folder, entries)
+        return parcel
 
-        Raises `LeaseLost`.
-        """
+    def wait(self) -> None:
+        """Nothing is ever under way."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _copy(self, folder: bytes, entries: Sequence[Entry]) -> list[int]:
         left: list[int] = []
         try:
             near, far = self._source.held(folder), self._target.held(folder)

@@ -8,7 +8,7 @@ import stat
 from threading import get_ident
 
 from wherry.model.entry import Attributes, Entry, Kind
-from wherry.model.errors import SourceFailed
+from wherry.model.errors import SourceFailed, StoreError
 from wherry.stores.posix_attributes import attributes_of
 from wherry.stores.posix_fd import store_error
 
@@ -38,10 +38,10 @@ class PosixReader:
 
     __slots__ = ("_attributes", "_buffers", "_descriptor", "_name", "_seen")
 
-    def __init__(self, name: bytes, descriptor: int, seen: os.stat_result, attributes: bool) -> None:
+    def __init__(self, name: bytes, descriptor: int, seen: os.stat_result | None, attributes: bool) -> None:
         self._name = name
         self._descriptor = descriptor
-        self._seen: os.stat_result | None = seen
+        self._seen = seen
         # By thread: each may read while others do.
         self._buffers: dict[int, bytearray] = {}
         self._attributes = attributes
@@ -87,6 +87,14 @@ class PosixReader:
         except OSError:
             return None
         return data
+
+    def plain(self, version: Entry) -> bytes | None:
+        """The same, checked, of a plain file without attributes; None of any other."""
+        data = self.whole(version, check=True)
+        try:
+            return data if data is not None and not self.attributes() else None
+        except StoreError:
+            return None
 
     def fileno(self) -> int:
         self._seen = None

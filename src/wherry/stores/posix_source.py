@@ -239,6 +239,25 @@ class PosixSource:
         """A descriptor of a folder, good until this thread asks for another.  Raises OSError."""
         return self._folders.at(folder)
 
+    def contents(self, folder: bytes, entries: Sequence[Entry]) -> Iterator[bytes | None]:
+        """See `ReadsSmall`."""
+        try:
+            at = self.held(folder)
+        except (OSError, Unsafe):
+            yield from [None] * len(entries)
+            return
+        for entry in entries:
+            try:
+                opened = self._opened(at, entry[0], READ)
+            except OSError:
+                yield None
+                continue
+            reader = PosixReader(entry[0], opened, None, self._attributes)
+            try:
+                yield reader.plain(entry)
+            finally:
+                reader.close()
+
     def _at(self, path: bytes) -> tuple[int, bytes]:
         """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""
         folder, _, name = path.rpartition(b"/")

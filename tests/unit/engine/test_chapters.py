@@ -11,7 +11,8 @@ import pytest
 
 from tests.unit.engine.stage import LazyTeam, fresh_places, order_of
 from wherry.engine import chapters
-from wherry.engine.chapters import Chapter, Chapters, Desk
+from wherry.engine.chapter import Chapter
+from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.lease import LeaseClocks
 from wherry.engine.ledger import LocalLedger

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.stage import LazyTeam, fresh_places, grow, order_of, shape, work_off
-from wherry.engine import chapters, deeds, span, walk, worker
+from wherry.engine import chapter, chapters, deeds, span, walk, worker
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
@@ -103,9 +103,10 @@ class Story:
 @pytest.fixture(autouse=True, params=["at once", "late", "in threads"])
 def _small_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chapters and commits of an item or two; with deeds as early, or as late, as can be."""
-    monkeypatch.setattr(span, "CHAPTER_ITEMS", 1)
+    monkeypatch.setattr(chapters, "CHAPTER_ITEMS", 1)
     monkeypatch.setattr(span, "_FIRST_ITEMS", 1)
     monkeypatch.setattr(chapters, "COMMIT_ITEMS", 2)
+    monkeypatch.setattr(chapter, "FIRST_COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(chapters, "FIRST_COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(walk, "_BLOCK", 3)
     if request.param == "late":

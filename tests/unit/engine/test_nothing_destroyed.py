@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.engine.stage import Passing, fresh_places, order_of, work_off
-from wherry.engine import chapters, deeds
+from wherry.engine import chapter, chapters, deeds
 from wherry.engine.copy import copy
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.ledger import LocalLedger
@@ -71,6 +71,7 @@ class _DiesAt(Passing):
 
 
 def test_a_successor_leaves_an_excluded_folder_alone_at_which_its_predecessor_ended(places, monkeypatch):
+    monkeypatch.setattr(chapter, "FIRST_COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(chapters, "FIRST_COMMIT_SECONDS", -1.0)
     MemoryStore(places[0]).seed(b"z", b"1")
     MemoryStore(places[1]).seed(b"keep/precious", b"gold")

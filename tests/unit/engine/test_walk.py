@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.stage import Passing, fresh_places, order_of, work_off
 from tests.unit.model.trees import NAMES, TREES
-from wherry.engine import chapters, listing, span
+from wherry.engine import chapter, chapters, listing, span
 from wherry.engine import walk as walks
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
@@ -308,6 +308,7 @@ class _Splitting(Passing):
 def test_a_run_whose_source_breaks_off_fails_there_and_deletes_nothing(monkeypatch, broken, code, ledger_of):
     """In Mirror, what was not listed must not be taken for gone; the rest of the tree is copied."""
     monkeypatch.setattr(span, "_FIRST_ITEMS", 1)
+    monkeypatch.setattr(chapter, "FIRST_COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(chapters, "FIRST_COMMIT_SECONDS", -1.0)
     places = fresh_places()
     source, target = MemoryStore(places[0]), MemoryStore(places[1])

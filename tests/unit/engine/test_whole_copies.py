@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.engine.stage import fresh_places
-from wherry.engine import chapters, processes
+from wherry.engine import chapter, chapters, processes
 from wherry.engine.copy import Report, copy
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.processes import WorkerDied
@@ -131,7 +131,8 @@ def test_a_name_that_no_folder_can_hold_stops_nothing_else(tmp_path):
 
 
 def test_a_commit_stays_small_enough_to_be_sent(folders, monkeypatch):
-    monkeypatch.setattr(chapters, "COMMIT_BYTES", 4096)
+    for module in (chapter, chapters):
+        monkeypatch.setattr(module, "COMMIT_BYTES", 4096)
     longest = []
     real = LocalLedger.commit
 

@@ -261,7 +261,7 @@ def test_quick_answers_are_those_of_the_long_way(
     if judge.leaves_out(path, source):
         assert decision.do is Do.EXCLUDE
         return
-    if target is None and judge.is_plain(source):
+    if target is None and judge.is_plain(b"", source):
         assert decision.do is Do.TRANSFER
     if target is not None and judge.is_unchanged(source, target) and decision.do is not Do.UNSUPPORTED:
         assert (decision.do, decision.code) == (Do.NOTHING, "AZSM2041")

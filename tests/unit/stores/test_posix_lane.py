@@ -14,8 +14,8 @@ import pytest
 from tests.unit.stores.conftest import Make, root_only
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import LeaseLost
+from wherry.stores.lane import HasLane, Lane
 from wherry.stores.memory import MemoryStore
-from wherry.stores.port import CopiesDirectly, Lane
 from wherry.stores.posix import PosixStore
 
 MODIFIED = 1_500_000_000_123_456_789
@@ -50,7 +50,7 @@ class Way:
     def copy(self, folder: bytes = b"", entries: list[Entry] | None = None) -> list[bytes]:
         """Copy what is listed; the names of what is left."""
         listed = entries if entries is not None else list(self.source.list(folder))
-        return [listed[number].name for number in self.lane().copy(folder, listed)]
+        return [listed[number].name for number in self.lane().send(folder, listed).left]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def way(make: Make, tmp_path: Path) -> Way:
 def test_files_arrive_with_their_metadata(way: Way) -> None:
     for size in (0, 1, 4096, 4097, 200_000):
         way.file(f"{size}", os.urandom(size), mode=0o751)
-    assert isinstance(way.target, CopiesDirectly)
+    assert isinstance(way.target, HasLane)
 
     assert way.copy() == []
 

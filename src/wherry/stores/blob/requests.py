@@ -104,11 +104,17 @@ class Requests(Service):
         self, name: bytes, data: bytes, metadata: Mapping[str, str], etag: str | None, settle: Settle[_T]
     ) -> None:
         """Put Blob: the whole of a small one."""
-        head = (
+        self._change(self._put_head(name, data, metadata, etag), name, data, settle)
+
+    def new_blob(self, name: bytes, data: bytes, metadata: Mapping[str, str]) -> bytes | None:
+        """The head of a Put Blob where nothing is; None before the service's checksum is known."""
+        return None if self._crc is None else self._put_head(name, data, metadata, None)
+
+    def _put_head(self, name: bytes, data: bytes, metadata: Mapping[str, str], etag: str | None) -> bytes:
+        return (
             f"PUT {self._base}/{quoted(name)}{self._put}{condition(etag)}{self._checksum(name, data)}"
             f"{lines(metadata)}Content-Length: {len(data)}\r\n\r\n"
         ).encode("ascii")
-        self._change(head, name, data, settle)
 
     def put_block(self, name: bytes, block: str, data: bytes | memoryview) -> None:
         """Put Block: to send it twice does no harm."""

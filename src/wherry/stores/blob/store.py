@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from urllib.parse import parse_qs
 
 from wherry.model import names
@@ -21,11 +22,13 @@ from wherry.stores.blob.hierarchy import Hierarchy
 from wherry.stores.blob.listing import Page
 from wherry.stores.blob.requests import Requests
 from wherry.stores.blob.shapes import answered, below, etag_of, listed, metadata_in, prefix_entry, utf16
+from wherry.stores.http.lane import ObjectLane
 from wherry.stores.http.metadata import FOLDER, UNFINISHED, attributes_of, fitting, metadata_of, seconds
 from wherry.stores.http.patience import Patience
 from wherry.stores.http.reader import ObjectReader
 from wherry.stores.http.wire import Address, Wire
-from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence, part_ids, part_size
+from wherry.stores.lane import ReadsSmall
+from wherry.stores.port import Content, Fence, Root, Store, StoreSpec, Traits, no_fence, part_ids, part_size
 
 LONGEST_NAME = 1024
 MOST_LEVELS = 254
@@ -122,7 +125,7 @@ class BlobStore:
                 if present is None or present.kind is not Kind.FOLDER:
                     raise NotFound(f"{names.escape(folder)}: no such folder")
             return iter(())
-        return _chain(first, listing)
+        return chain([first], listing)
 
     def _entries(self, prefix: bytes) -> Iterator[Entry]:
         """The entries, a page when it is asked for.  A marker is never on a later page than its prefix."""
@@ -361,6 +364,14 @@ class BlobStore:
         if tree := self.__dict__.get("_tree"):
             tree.close()
 
+    def lane(self, source: Store) -> ObjectLane | None:
+        if self._tree is not None or not isinstance(source, ReadsSmall):
+            return None
+        return ObjectLane(source, self._wire, self._new, self._fence)
+
+    def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
+        return self._requests.new_blob(self._top + path, data, _metadata(like, ()))
+
     # ------------------------------------------------------------ after an answer was lost
 
     def _is_done(
@@ -385,8 +396,3 @@ def _metadata(like: Entry, attributes: Attributes) -> dict[str, str]:
 def _of_real_folder(metadata: Mapping[str, str]) -> dict[str, str]:
     """Without the mark of a folder, which the service has of its own."""
     return {key: value for key, value in metadata.items() if key != FOLDER}
-
-
-def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
-    yield first
-    yield from rest

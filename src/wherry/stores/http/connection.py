@@ -136,6 +136,14 @@ class Connection:
         """Read into `room`, best all of it."""
         return self.socket.recv_into(room, 0, socket.MSG_WAITALL)
 
+    def sealed(self, data: bytes) -> bytes:
+        """What goes over the wire for `data`, for whoever sends it himself."""
+        return data
+
+    def unsealed(self, data: bytes) -> bytes:
+        """What came by what was received; nothing when there is more to come first."""
+        return data
+
     # ------------------------------------------------------------ answers
 
     def receive(self, bodiless: bool) -> Answer:
@@ -300,6 +308,23 @@ class SecureConnection(Connection):
                 raise Lost("the server hung up")
 
     _fill = _take
+
+    def sealed(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self._out.read()
+
+    def unsealed(self, data: bytes) -> bytes:
+        self._in.write(data)
+        pieces = []
+        try:
+            while piece := self.tls.read(_RECEIVE):
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            if not pieces:
+                raise
+        return b"".join(pieces)
 
 
 def number(text: bytes, radix: int) -> int:

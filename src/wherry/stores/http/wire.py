@@ -115,8 +115,8 @@ class Wire:
             self.pace.served()
         if not connection.keep:
             self._drop(connection)
-        elif self._context and connection.answers == 1:
-            self._session = connection.session()
+        elif connection.answers == 1:
+            self.remember(connection)
         return answer
 
     def close(self) -> None:
@@ -132,14 +132,20 @@ class Wire:
     def _renew(self, kept: Connection | None) -> Connection:
         if kept is not None:
             self._drop(kept)
-        made = self._connect()
+        made = self.connect()
         made.limit(self._answer_seconds)
         self._local.connection = made
         with self._lock:
             self._all.add(made)
         return made
 
-    def _connect(self) -> Connection:
+    def remember(self, connection: Connection) -> None:
+        """Let later handshakes be as short as one with a server that has answered here can be."""
+        if self._context is not None:
+            self._session = connection.session()
+
+    def connect(self) -> Connection:
+        """A new connection, for the caller alone.  Raises `Unreached`; `Denied` for an untrusted server."""
         where = (self.address.host, self.address.port)
         try:
             plain = socket.create_connection(where, CONNECT_SECONDS)

@@ -30,6 +30,11 @@ class Conditions:
         self._lock = threading.Lock()
         self._kept: bool | None = None
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether it is known that the service keeps to them."""
+        return self._kept is True
+
     def before(self, key: bytes, etag: str | None) -> dict[str, str]:
         """The header for a write that expects this version, or nothing, at `key`.
 

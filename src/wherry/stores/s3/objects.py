@@ -18,6 +18,7 @@ from wherry.stores.s3.service import Service, is_unknown
 Settle = Callable[[], bool | None]
 CRC = "x-amz-checksum-crc64nvme"
 META = "x-amz-meta-"
+_TYPE = {"content-type": "application/octet-stream"}
 # What a copy in place would lose unless it says it again.
 _KEPT = (
     "cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires",
@@ -101,11 +102,18 @@ class Objects:
         settle: Settle | None,
     ) -> Answer | bool:  # fmt: skip
         """PutObject; the answer is not checked."""
-        headers = {"content-type": "application/octet-stream", **condition, **metadata_headers(metadata)}
+        headers = {**_TYPE, **condition, **metadata_headers(metadata)}
         if self.knows_crc is None:
             return self._first_put(key, data, headers, settle)
         headers |= self.checksum(data)
         return self._service.change("PUT", key, {}, headers, data, settle)
+
+    def new_object(self, key: bytes, data: bytes, metadata: Mapping[str, str]) -> bytes | None:
+        """The head of a PutObject where nothing is; None before the service's checksum is known."""
+        if self.knows_crc is None:
+            return None
+        headers = {**_TYPE, **condition(None), **metadata_headers(metadata), **self.checksum(data)}
+        return self._service.head("PUT", key, {}, headers, data)
 
     def _first_put(
         self, key: bytes, data: bytes | memoryview, headers: dict[str, str], settle: Settle | None

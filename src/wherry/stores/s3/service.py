@@ -90,10 +90,7 @@ class Service:
         body: bytes | memoryview = b"", settle: Callable[[], _T | None] | None = None,
     ) -> Answer | _T:  # fmt: skip
         """Something that does; what `settle` found when no answer came.  The answer is not `checked`."""
-        payload = UNSIGNED if self.secure else hashlib.sha256(body).hexdigest()
-        head = self._signer.head(
-            method, self.path(key), _joined(query), {**self._host, **headers}, payload, len(body)
-        )
+        head = self.head(method, key, query, headers, body)
 
         def send() -> Answer:
             self._wire.pace.wait()
@@ -108,6 +105,16 @@ class Service:
         if isinstance(first, Answer) and first.status < 300:
             return first
         return self._patience.persist(after(first, send), settle)
+
+    def head(
+        self, method: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str],
+        body: bytes | memoryview,
+    ) -> bytes:  # fmt: skip
+        """The signed head of a change."""
+        payload = UNSIGNED if self.secure else hashlib.sha256(body).hexdigest()
+        return self._signer.head(
+            method, self.path(key), _joined(query), {**self._host, **headers}, payload, len(body)
+        )
 
     def checked(self, answer: Answer, key: bytes | None) -> Answer:
         """The answer when it is a success, else what it means."""

@@ -13,11 +13,13 @@ from wherry.model import names
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import Changed, Conflict, NotFound, StoreError, Unsupported
 from wherry.model.plan import Holds
+from wherry.stores.http.lane import ObjectLane
 from wherry.stores.http.metadata import attributes_of, fitting, metadata_of, seconds
 from wherry.stores.http.patience import Patience
 from wherry.stores.http.reader import ObjectReader
 from wherry.stores.http.wire import Wire
-from wherry.stores.port import Content, Fence, Root, StoreSpec, Traits, no_fence, part_ids, part_size
+from wherry.stores.lane import ReadsSmall
+from wherry.stores.port import Content, Fence, Root, Store, StoreSpec, Traits, no_fence, part_ids, part_size
 from wherry.stores.s3 import properties
 from wherry.stores.s3.folder import entries, prefix_entry
 from wherry.stores.s3.listing import Page
@@ -45,6 +47,7 @@ class S3Store:
         self, spec: StoreSpec, fence: Fence = no_fence, patience: Patience | None = None,
         part: int = PART, page: int = 1000,
     ) -> None:  # fmt: skip
+        self._fence = fence
         place = Place.parse(spec.location, spec.subpath, spec.region)
         secret, _, token = spec.secret.partition("\n")
         self._wire = Wire(place.address, spec.ca_file)
@@ -177,6 +180,14 @@ class S3Store:
         data = content.whole()
         whole = data if type(data) is bytes else bytes(data)
         self._writing.put(self._top + path, whole, wanted, _expected(path, expect))
+
+    def lane(self, source: Store) -> ObjectLane | None:
+        return (
+            ObjectLane(source, self._wire, self._new, self._fence) if isinstance(source, ReadsSmall) else None
+        )
+
+    def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
+        return self._writing.new(self._top + path, data, metadata_of(like))
 
     def _put_parts(
         self, path: bytes, content: Content, like: Entry, wanted: dict[str, str], expect: Entry | None

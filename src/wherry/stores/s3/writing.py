@@ -49,6 +49,12 @@ class Writing:
         fitting(wanted, MOST_METADATA)
         self._done(key, self._objects.put(key, data, wanted, condition, settle))
 
+    def new(self, key: bytes, data: bytes, wanted: dict[str, str]) -> bytes | None:
+        """The head of the request for a whole object where nothing is; None while that takes more than one."""
+        if not self._conditions.are_kept:
+            return None
+        return self._objects.new_object(key, data, fitting(wanted, MOST_METADATA))
+
     def publish(
         self, key: bytes, parts: Iterable[str], size: int, wanted: dict[str, str], etag: str | None
     ) -> None:
