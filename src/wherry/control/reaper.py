@@ -20,7 +20,7 @@ from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.logs import LogStore
 from wherry.control.plane import Plane
-from wherry.control.services import grants, ledger, partition_rows, phases, run_end, run_state
+from wherry.control.services import grants, lapses, ledger, partition_rows, phases, run_end, run_state
 from wherry.control.services.run_state import RunState
 from wherry.control.settings import Settings
 from wherry.control.wakeups import Wakeups
@@ -55,9 +55,12 @@ async def reap(plane: Plane, broker: PolicyBroker, began: float) -> None:
         await database.write(judge, run_id, plane.clock(), began, settings)
     if await database.read(_leftovers, plane.clock(), settings):
         await database.write(_clear_up, plane.clock(), settings)
+    for run_id in await database.read(lapses.found, plane.clock(), settings.idle_access_seconds):
+        await database.write(lapses.settle, run_id, plane.clock(), settings.idle_access_seconds)
     await broker.extend()
     if await broker.withdraw():
         await database.write(_slots_are_free)
+    await broker.sweep()
 
 
 def judge(conn: Connection, run_id: str, now: float, began: float, settings: Settings) -> None:

@@ -24,7 +24,8 @@ class Settings:
 
     `lease` is how long a lease lasts without renewal, `database_poll` the longest that new work stays unseen by
     a waiting agent when another process made it.  `credential` is the life of a stored access policy, moved on when
-    less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition.
+    less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition;
+    `idle_access` is how long both outlive the last lease of a run that goes on.
     `device_flow_networks` is where others than our agents may ask for a device code: see `networks`.
     """
 
@@ -38,7 +39,8 @@ class Settings:
     reap_seconds: float = 5.0
     credential_seconds: float = 900.0
     credential_margin_seconds: float = 600.0
-    grant_seconds: float = 3600.0
+    grant_seconds: float = 900.0
+    idle_access_seconds: float = 15.0
     policy_retry_seconds: float = 15.0
     probe_seconds: float = 40.0
     keep_partitions_seconds: float = 600.0

@@ -53,6 +53,14 @@ def drop(account: Account, container: str, policy: str) -> None:
             client.set_container_access_policy(policies, public_access=found["public_access"])
 
 
+def names(account: Account, container: str) -> list[str]:
+    """The policies that stand on a container; none where there is no container."""
+    found: list[str] = []
+    with _client(account, container) as client, _told(gone_is_well=True):
+        found = [str(one.id) for one in client.get_container_access_policy()["signed_identifiers"]]
+    return found
+
+
 def sign(account: Account, container: str, policy: str) -> str:
     """The SAS of a policy; over TLS only where the back end speaks it."""
     tls = account.endpoint.startswith("https:")

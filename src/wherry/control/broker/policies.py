@@ -60,6 +60,10 @@ class PolicyBroker:
         self._threads = anyio.CapacityLimiter(_THREADS)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._owner = secrets.token_hex(8)
+        self._unswept: set[tuple[str, str]] | None = None
+        self._sweep_after = self._sweep_until = 0.0
+        # What carries it was made by whoever had this master key: nothing else is ever taken off unasked.
+        self._mark = f"wherry-{master.derive('access policies').hex()[:8]}-"
 
     async def open(self, run: str) -> None:
         """Let the policy of a run stand on its container.
@@ -73,7 +77,7 @@ class PolicyBroker:
             return
         policy = await self._database.write(self._begin, run)
         account = await self._account(policy)
-        async with self._turn(policy):
+        async with self._turn(policy.url):
             try:
                 await self._stand(policy, account)
             except blob.NoSlot:
@@ -99,7 +103,7 @@ class PolicyBroker:
         moved = 0
         for policy in due:
             try:
-                async with self._turn(policy):
+                async with self._turn(policy.url):
                     await self._stand(policy, await self._account(policy))
                 moved += 1
             except (RunError, Unavailable, ApiError) as trouble:
@@ -123,11 +127,50 @@ class PolicyBroker:
                 await self._database.write(access_policies.tried, policy.id, self._clock())
         return done
 
+    async def sweep(self) -> int:
+        """Take off what we made and no books know: what a database that was restored has forgotten.
+
+        Once a process; places that cannot be asked are asked again, as long as what stands there has not expired.
+        """
+        now, gone = self._clock(), 0
+        if self._unswept is None:
+            self._unswept = set(await self._database.read(access_policies.containers))
+            self._sweep_until = now + self._settings.credential_seconds
+        if now < self._sweep_after or now > self._sweep_until:
+            return 0
+        self._sweep_after = now + self._settings.policy_retry_seconds
+        for place in set(self._unswept):
+            try:
+                gone += await self._sweep(*place)
+            except (RunError, Unavailable) as trouble:
+                log.warning("a container is not swept", extra={"place": place[1], "reason": str(trouble)})
+                continue
+            self._unswept.discard(place)
+        return gone
+
+    async def _sweep(self, account_key: str, container: str) -> int:
+        try:
+            account = await self._database.read(accounts.load, self._master, account_key)
+        except ApiError:
+            return 0
+        url = f"{account.endpoint}/{container}".lower()
+        async with self._turn(url):
+            # First what stands, then the books: each row is written before its policy.
+            stands = await self._in_thread(blob.names, account, container)
+            ours = [name for name in stands if name.startswith(self._mark)]
+            stray = await self._database.read(access_policies.unknown, ours) if ours else []
+            for name in stray:
+                await self._in_thread(blob.drop, account, container, name)
+                await self._database.write(access_policies.taken_off, name, url, self._clock())
+        return len(stray)
+
     def _begin(self, conn: Connection, run_id: str) -> Policy:
         run = run_state.load(conn, run_id)
         if run is None or run.ended:
             raise RunError("AZSM1024", "The run has ended.")
-        return access_policies.open_for(conn, run, self._clock() + self._settings.credential_seconds)
+        return access_policies.open_for(
+            conn, run, self._clock() + self._settings.credential_seconds, self._mark
+        )
 
     def _check_grant(self, conn: Connection, run_id: str, oid: str) -> bool:
         """Whether a credential is needed at all; AZSM1024 unless the agent's assignments allow what the run does."""
@@ -162,7 +205,7 @@ class PolicyBroker:
                 await self._database.write(access_policies.withdrawn, policy.id, self._clock())
                 return
             raise
-        async with self._turn(policy):
+        async with self._turn(policy.url):
             await self._in_thread(blob.drop, account, policy.container, policy.id)
         sas = blob.sign(account, policy.container, policy.id)
         limit = self._settings.probe_seconds
@@ -178,19 +221,19 @@ class PolicyBroker:
         return Account(now.id, policy.endpoint, policy.account, now.key)
 
     @asynccontextmanager
-    async def _turn(self, policy: Policy) -> AsyncIterator[None]:
+    async def _turn(self, url: str) -> AsyncIterator[None]:
         """Nobody else changes this container meanwhile."""
-        async with self._turns[policy.url]:
-            while not await self._lock(policy):  # noqa: ASYNC110 - another process holds it
+        async with self._turns[url]:
+            while not await self._lock(url):  # noqa: ASYNC110 - another process holds it
                 await asyncio.sleep(_LOCK_POLL)
             try:
                 yield
             finally:
-                await self._database.write(access_policies.unlock, policy.url, self._owner)
+                await self._database.write(access_policies.unlock, url, self._owner)
 
-    async def _lock(self, policy: Policy) -> bool:
+    async def _lock(self, url: str) -> bool:
         return await self._database.write(
-            access_policies.lock, policy.url, self._owner, self._clock(), _LOCK_SECONDS
+            access_policies.lock, url, self._owner, self._clock(), _LOCK_SECONDS
         )
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

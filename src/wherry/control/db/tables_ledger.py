@@ -179,14 +179,29 @@ grant_uses = Table(
     Column("assignment", ForeignKey("grants.assignment", ondelete="CASCADE"), primary_key=True),
     Column("run", String, primary_key=True),
     Column("consent", ForeignKey("consents.id"), nullable=False),
+    Column("used_at", Float, nullable=False, comment="when an agent was last let in by it"),
     Index("ix_grant_uses_run", "run"),
+)
+
+past_grants = Table(
+    "past_grants",
+    metadata,
+    Column("assignment", String, primary_key=True),
+    Column("principal_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("scope_key", String, nullable=False),
+    Column("consent", ForeignKey("consents.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Index("ix_past_grants_ended", "ended_at"),
 )
 
 sas_policies = Table(
     "sas_policies",
     metadata,
     Column("id", String, primary_key=True, comment="name of the stored access policy, never used again"),
-    Column("run", String, nullable=False, unique=True),
+    Column("run", String, nullable=False, comment="has one that stands, and those that were withdrawn"),
     Column("account_key", String, nullable=False, comment="storage account, whose key is in the vault"),
     Column("endpoint", String, nullable=False, comment="URL of the account"),
     Column("account", String, nullable=False),
@@ -198,6 +213,7 @@ sas_policies = Table(
     Column("failures", Integer, nullable=False, default=0),
     Column("ended_at", Float),
     Index("ix_sas_policies_state", "state"),
+    Index("ix_sas_policies_run", "run"),
 )
 
 container_locks = Table(

@@ -1,16 +1,18 @@
 """Stored access policies of runs, as rows: what stands on which container in whose name, and until when.
 
-The row is written before the container is touched, so whatever a crash leaves behind is known and taken back.
+The row is written before the container is touched, so whatever a crash leaves behind is known and taken back.  A run
+has one that stands; when it was withdrawn although the run goes on, the next lease gets one of another name.
 States: `opening` → `live` → `withdrawing` → `withdrawn`.  Who touches containers is `broker.policies`.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, insert, select, update
 
 from wherry.control import audit
 from wherry.control.audit import Record
@@ -18,10 +20,12 @@ from wherry.control.db.tables_ledger import container_locks, partitions, sas_pol
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import resource_store
 from wherry.control.services.run_state import ACTIVE, RunState
+from wherry.model import ids
 from wherry.model.errors import RunError
 
 OPENING, LIVE, WITHDRAWING, WITHDRAWN = "opening", "live", "withdrawing", "withdrawn"
 _STANDING = (OPENING, LIVE)
+_ENDPOINT = "microsoft.storagemover/storagemovers/endpoints"
 
 WRITE = "rwl"
 MIRROR = "rwdl"
@@ -41,6 +45,7 @@ class Policy:
     state: str
     expires_at: float
     failures: int
+    ended_at: float | None
 
     @property
     def url(self) -> str:
@@ -49,25 +54,29 @@ class Policy:
 
 
 def of_run(conn: Connection, run: str) -> Policy | None:
-    """The policy that a run has, in whatever state."""
-    row = conn.execute(select(sas_policies).where(sas_policies.c.run == run)).first()
+    """The policy that stands for a run, else the last that did."""
+    order = case({OPENING: 0, LIVE: 0, WITHDRAWING: 1}, value=sas_policies.c.state, else_=2)
+    row = conn.execute(
+        select(sas_policies).where(sas_policies.c.run == run).order_by(order, sas_policies.c.ended_at.desc())
+    ).first()
     return None if row is None else _policy(row)
 
 
-def open_for(conn: Connection, run: RunState, expires_at: float) -> Policy:
-    """The standing policy of a run, written down now when it has none; its id is never used again."""
+def open_for(conn: Connection, run: RunState, expires_at: float, mark: str) -> Policy:
+    """The standing policy of a run, written down now when it has none; its id is never used again.
+
+    `mark` begins the names of all that this service makes.
+    """
     known = of_run(conn, run.id)
     if known is not None and known.state in _STANDING:
         return known
-    if known is not None:
-        raise RunError("AZSM1024", "The access of this run has been withdrawn.")
     account = resource_store.find(conn, run.account_key or "")
     if account is None:
         raise RunError("AZSM1022", "The storage account of the target is not registered any more.")
     told = account.properties["wherry"]
     conn.execute(
         insert(sas_policies).values(
-            id=f"wherry-{run.id[:8]}-{secrets.token_hex(8)}", run=run.id, account_key=account.key,
+            id=f"{mark}{run.id[:8]}-{secrets.token_hex(7)}", run=run.id, account_key=account.key,
             endpoint=told["blobEndpoint"], account=told["accountName"],
             container=run.target.location.rpartition("/")[2], permissions=MIRROR if run.mirror else WRITE,
             state=OPENING, expires_at=expires_at,
@@ -94,14 +103,14 @@ def abandon(conn: Connection, policy: str) -> None:
     conn.execute(delete(sas_policies).where(sas_policies.c.id == policy, sas_policies.c.state == OPENING))
 
 
-def begin_withdrawal(conn: Connection, run: str, now: float) -> None:
-    """The run has ended: its policy is to go."""
-    del now
-    conn.execute(
+def begin_withdrawal(conn: Connection, run: str) -> bool:
+    """The policy of a run is to go; whether one stood."""
+    marked = conn.execute(
         update(sas_policies)
         .where(sas_policies.c.run == run, sas_policies.c.state.in_(_STANDING))
         .values(state=WITHDRAWING, tried_at=0.0, failures=0)
     )
+    return bool(marked.rowcount)
 
 
 def tried(conn: Connection, policy: str, now: float) -> None:
@@ -143,6 +152,30 @@ def due_extensions(conn: Connection, now: float, margin: float) -> list[Policy]:
         )
     )
     return [_policy(row) for row in rows]
+
+
+def containers(conn: Connection) -> list[tuple[str, str]]:
+    """Account and container of every place that a policy of ours can stand on, as far as is known."""
+    stood = select(sas_policies.c.account_key, sas_policies.c.container).distinct()
+    found = {(row.account_key, row.container) for row in conn.execute(stood)}
+    for endpoint in resource_store.under(conn, "", _ENDPOINT):
+        told = endpoint.properties
+        if "blobContainerName" in told:
+            found.add((ids.key(told["storageAccountResourceId"]), told["blobContainerName"]))
+    return sorted(found)
+
+
+def unknown(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Those names of policies that nobody's books have as standing."""
+    standing = select(sas_policies.c.id).where(sas_policies.c.state != WITHDRAWN)
+    known = set(conn.execute(standing).scalars())
+    return [name for name in names if name not in known]
+
+
+def taken_off(conn: Connection, policy: str, url: str, now: float) -> None:
+    """A policy that was in nobody's books is gone."""
+    record = Record("wherry/credential-withdrawn", "allowed", scope=url, reason="in nobody's books")
+    audit.append(conn, replace(record, details={"policy": policy}), now)
 
 
 def any_left(conn: Connection) -> bool:

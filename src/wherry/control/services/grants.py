@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from wherry.control import audit, authorization
 from wherry.control.audit import Record
 from wherry.control.db.tables_ledger import consents as consents_table
-from wherry.control.db.tables_ledger import grant_uses, grants
+from wherry.control.db.tables_ledger import grant_uses, grants, past_grants
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import consents, role_assignments, run_log
 from wherry.control.services.run_state import ACTIVE, RunState
@@ -62,7 +62,7 @@ def ensure(conn: Connection, run: RunState, oid: str, now: float, seconds: float
     if held is None:
         _make(conn, run, consent, oid, now + seconds, now)
         return
-    _use(conn, held.assignment, run.id, consent.id)
+    _use(conn, held.assignment, run.id, consent.id, now)
     if held.expires_at < now + seconds / 2:
         _extend(conn, held, consent, now + seconds, now)
 
@@ -88,6 +88,24 @@ def let_go(conn: Connection, run: str, oid: str, now: float) -> None:
     for assignment in used:
         conn.execute(delete(grant_uses).where(grant_uses.c.run == run, grant_uses.c.assignment == assignment))
         _remove_unused(conn, assignment, now)
+
+
+def users_of(conn: Connection, run: str) -> set[str]:
+    """The object ids of those whom grants let into the target of a run."""
+    query = select(grants.c.principal_id).join(grant_uses, grant_uses.c.assignment == grants.c.assignment)
+    return set(conn.execute(query.where(grant_uses.c.run == run)).scalars())
+
+
+def last_use(conn: Connection, run: str) -> float | None:
+    """When an agent was last let in for a run; None when no grant of ours is used by it."""
+    query = select(func.max(grant_uses.c.used_at)).where(grant_uses.c.run == run)
+    return conn.execute(query).scalar()
+
+
+def runs_of(conn: Connection, oid: str) -> list[str]:
+    """Runs for which an agent has a grant."""
+    query = select(grant_uses.c.run).join(grants, grants.c.assignment == grant_uses.c.assignment)
+    return list(conn.execute(query.where(grants.c.principal_id == oid).distinct()).scalars())
 
 
 def any_due(conn: Connection, now: float, seconds: float) -> bool:
@@ -176,7 +194,7 @@ def _make(conn: Connection, run: RunState, consent: Row[Any], oid: str, until: f
             consent=consent.id, created_at=now, expires_at=until,
         )
     )  # fmt: skip
-    _use(conn, name, run.id, consent.id)
+    _use(conn, name, run.id, consent.id, now)
     _account(
         conn, "wherry/grant", consent, name, {"principal": oid, "role": consent.role, "until": until}, now
     )
@@ -194,10 +212,10 @@ def _extend(conn: Connection, grant: Row[Any], consent: Row[Any], until: float, 
     _account(conn, "wherry/grant-prolonged", consent, grant.assignment, {"until": until}, now)
 
 
-def _use(conn: Connection, assignment: str, run: str, consent: str) -> None:
-    known = select(grant_uses.c.run).where(grant_uses.c.assignment == assignment, grant_uses.c.run == run)
-    if conn.execute(known).first() is None:
-        conn.execute(insert(grant_uses).values(assignment=assignment, run=run, consent=consent))
+def _use(conn: Connection, assignment: str, run: str, consent: str, now: float) -> None:
+    mine = (grant_uses.c.assignment == assignment) & (grant_uses.c.run == run)
+    if not conn.execute(update(grant_uses).where(mine).values(used_at=now)).rowcount:
+        conn.execute(insert(grant_uses).values(assignment=assignment, run=run, consent=consent, used_at=now))
 
 
 def _living_uses(assignment: str) -> Any:
@@ -218,6 +236,12 @@ def _remove_unused(conn: Connection, assignment: str, now: float) -> None:
     role_assignments.remove(conn, assignment)
     conn.execute(delete(grants).where(grants.c.assignment == assignment))
     consent = conn.execute(select(consents_table).where(consents_table.c.id == grant.consent)).one()
+    conn.execute(
+        insert(past_grants).values(
+            assignment=assignment, principal_id=grant.principal_id, role=grant.role, scope=consent.scope,
+            scope_key=grant.scope_key, consent=grant.consent, created_at=grant.created_at, ended_at=now,
+        )
+    )  # fmt: skip
     _account(conn, "wherry/grant-ended", consent, assignment, {"principal": grant.principal_id}, now)
 
 

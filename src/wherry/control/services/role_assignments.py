@@ -1,7 +1,8 @@
 """Role assignments as rows: what `authorization` decides by and the ARM routes show.
 
 A name is a GUID used once; one (principal, role, scope) is assigned once.  Who may assign is decided before these
-functions are called; what they check is that the assignment makes sense.
+functions are called; what they check is that the assignment makes sense.  What loses one is seen at once by the reaper,
+which ends the runs that rested on it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from wherry.control import wakeups
 from wherry.control.db.tables_identity import principals, role_assignments
 from wherry.control.services import memberships, owners
 from wherry.model import ids
@@ -88,6 +90,7 @@ def change(
     )
     if row is None or not changed.rowcount:
         raise _absent(name)
+    wakeups.stir(conn)
     if condition:
         _keep_an_owner(conn, row)
 
@@ -124,11 +127,13 @@ def remove(conn: Connection, name: str) -> Row[Any] | None:
         return None
     conn.execute(delete(role_assignments).where(role_assignments.c.name == name.lower()))
     _keep_an_owner(conn, row)
+    wakeups.stir(conn)
     return row
 
 
 def remove_of_principal(conn: Connection, principal_id: str) -> int:
     """Remove all that a principal was assigned, when it is deleted; answers how many."""
+    wakeups.stir(conn)
     return conn.execute(
         delete(role_assignments).where(role_assignments.c.principal_id == principal_id.lower())
     ).rowcount
@@ -136,6 +141,7 @@ def remove_of_principal(conn: Connection, principal_id: str) -> int:
 
 def remove_below(conn: Connection, scope: str) -> int:
     """Remove what was assigned at `scope` and below it, when that is deleted; answers how many."""
+    wakeups.stir(conn)
     key = ids.key(scope)
     # "0" is the character behind "/".
     below = (role_assignments.c.scope_key > key + "/") & (role_assignments.c.scope_key < key + "0")

@@ -46,7 +46,7 @@ def let_go(conn: Connection, run: str, now: float) -> None:
     conn.execute(delete(claims).where(claims.c.run == run))
     grants.end_run(conn, run, now)
     consents.end_run(conn, run, now)
-    access_policies.begin_withdrawal(conn, run, now)
+    access_policies.begin_withdrawal(conn, run)
 
 
 def _tell(conn: Connection, run: RunState, end: End, now: float) -> None:

@@ -5,28 +5,37 @@ Called in the transaction that ends the identity, so that nothing waits for a ti
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, select
 
 from wherry.control import wakeups
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
-from wherry.control.services import partition_rows, phases, run_end, run_state
+from wherry.control.services import access_policies, grants, partition_rows, phases, run_end, run_state
 from wherry.model import ledger
 from wherry.model import run as life
 
 
 def give_back(conn: Connection, oid: str, now: float) -> None:
-    """Take all leases of an identity away; others of its group go on at once."""
-    rows = conn.execute(
-        partitions.select().where(partitions.c.holder == oid, partitions.c.expires_at > 0)
-    ).all()
-    for row in rows:
+    """Take leases, grants and credentials of an identity away; others of its group go on with credentials of their own.
+
+    Agents of a run share its access policy: where one knew it, it goes, and whoever works there takes a new lease.
+    """
+    held = (partitions.c.holder == oid) & (partitions.c.expires_at > 0)
+    touched = set(conn.execute(select(partitions.c.run).where(held)).scalars())
+    _release(conn, held, lost=True)
+    for run in touched | set(grants.runs_of(conn, oid)):
+        grants.let_go(conn, run, oid, now)
+        if access_policies.begin_withdrawal(conn, run):
+            _release(conn, (partitions.c.run == run) & (partitions.c.expires_at > 0), lost=False)
+        phases.settle(conn, run, now)
+    wakeups.stir(conn)
+
+
+def _release(conn: Connection, which: ColumnElement[bool], *, lost: bool) -> None:
+    for row in conn.execute(select(partitions.c.run, partitions.c.id).where(which)).all():
         partition = partition_rows.load(conn, row.run, row.id)
         if partition is not None:
-            partition_rows.save(conn, ledger.release(partition, lost=True))
-            phases.settle(conn, row.run, now)
-    if rows:
-        wakeups.stir(conn)
+            partition_rows.save(conn, ledger.release(partition, lost=lost))
 
 
 def end_runs(conn: Connection, agent_key: str, now: float) -> None:
