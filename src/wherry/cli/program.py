@@ -38,6 +38,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "vault": ("vault", "app"),
     "role": ("role", "app"),
     "access": ("access", "app"),
+    "audit": ("audit", "app"),
     "user": ("user", "app"),
     "user-group": ("user_group", "app"),
     "service-principal": ("service_principal", "app"),

@@ -24,6 +24,7 @@ API_VERSIONS = {
     "microsoft.authorization": "2022-04-01",
     "microsoft.storage": "2024-01-01",
     "microsoft.keyvault": "2023-07-01",
+    "microsoft.insights": "2015-04-01",
 }
 GROUPS_VERSION = "2024-11-01"
 TENANTS_VERSION = "2022-12-01"
@@ -112,6 +113,27 @@ class ResourceClient:
             if not following:
                 return
             page = json_of(self._call("GET", str(following), {}))
+
+    def lines(self, path: str, *, api_version: str | None = None, **query: str) -> Iterator[str]:
+        """The lines of an answer that is no JSON document but many, as they arrive."""
+        told = _query(path, api_version, query)
+        for fresh in (False, True):
+            options: dict[str, Any] = {
+                "headers": {"Authorization": f"Bearer {self._tokens.token(fresh=fresh)}"},
+                "params": told,
+            }
+            try:
+                with self._connection.http.stream(
+                    "GET", self._connection.absolute(path), **options
+                ) as answer:
+                    if answer.status_code < 400:
+                        yield from answer.iter_lines()
+                        return
+                    answer.read()
+            except httpx.TransportError as trouble:
+                raise unreachable(self.profile.url, trouble) from trouble
+            if answer.status_code != 401 or fresh:
+                raise error_of(answer)
 
     def _call(
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None

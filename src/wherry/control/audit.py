@@ -7,29 +7,33 @@ minute (`Counters`).  `verify` walks the chain.  Secrets never come here: caller
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, select, text
 
-from wherry.control.db.tables_identity import audit
+from wherry.control.db.tables_audit import audit as table
+from wherry.control.db.tables_audit import audit_checkpoints as checkpoints
+from wherry.trust import chain
+from wherry.trust.chain import FIRST, Entry, Walk
 from wherry.trust.device_flow import DeviceGrant
 from wherry.trust.principals import Principal
 
-FIRST = "0" * 64
+# As plain text: an entry is made for every write, and building the statements anew costs more than all else of it.
+_LAST = text("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+_INSERT = text("INSERT INTO audit (seq, at, record, hash) VALUES (:seq, :at, :record, :hash)")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """Who did what to what from where, and what was decided.
 
-    `result`: allowed, denied, refused (allowed, then an error), counted.  `action` is the one that was decided on, or
-    `wherry/<event>` for sign-ins, credentials and grants.
+    `result`: allowed, denied (403, or no sign-in), refused (allowed, then an error), failed (what came of it is not
+    known), counted.  `action` is the one that was decided on, or `wherry/<event>` for sign-ins, credentials and grants.
     """
 
     action: str
@@ -47,6 +51,10 @@ class Record:
     status: int = 0
     count: int = 1
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+_ALWAYS = frozenset({"action", "result", "count"})
+_OPTIONAL = tuple(one.name for one in fields(Record) if one.name not in _ALWAYS)
 
 
 def of(principal: Principal, action: str, result: str, **fields: Any) -> Record:
@@ -79,34 +87,33 @@ def about_device(record: Record, grant: DeviceGrant) -> Record:
 
 
 def append(conn: Connection, record: Record, now: float) -> int:
-    """Put a record at the end of the chain; answers its number."""
-    last = conn.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
-    seq, previous = (last.seq + 1, last.hash) if last else (1, FIRST)
-    full = {name: value for name, value in asdict(record).items() if value not in ("", 0, {})}
-    text = json.dumps({"at": now, **full}, sort_keys=True, separators=(",", ":"))
-    conn.execute(
-        insert(audit).values(seq=seq, at=now, record=text, previous=previous, hash=_hash(seq, previous, text))
-    )
+    """Put a record at the end of the chain; answers its number.
+
+    Writers are one after the other: the transaction that this is in holds the database's write lock.
+    """
+    seq, previous = _end(conn)
+    told = _canonical(record, now)
+    tie = chain.link(seq, previous, chain.digest_of(told))
+    conn.execute(_INSERT, {"seq": seq, "at": now, "record": told, "hash": tie})
     return seq
 
 
 def verify(conn: Connection) -> int | None:
     """The number of the first record that does not fit into the chain; None when all do."""
-    expected, previous = 1, FIRST
-    for row in conn.execute(select(audit).order_by(audit.c.seq)):
-        if (
-            row.seq != expected
-            or row.previous != previous
-            or row.hash != _hash(row.seq, previous, row.record)
-        ):
+    anchor = conn.execute(select(func.min(table.c.seq))).scalar() or 1
+    before = conn.execute(select(checkpoints.c.hash).where(checkpoints.c.seq == anchor - 1)).scalar()
+    walk = Walk(anchor - 1 if before else 0, before or FIRST)
+    for row in conn.execute(select(table).order_by(table.c.seq).execution_options(yield_per=1000)):
+        expected = walk.seq + 1
+        walk.add(Entry(row.seq, chain.digest_of(row.record), row.hash))
+        if walk.troubles:
             return expected
-        expected, previous = expected + 1, row.hash
     return None
 
 
 def records(conn: Connection, after: int = 0, limit: int = 1000) -> Iterator[dict[str, Any]]:
     """Records in order, as documents with their `seq`."""
-    for row in conn.execute(select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)):
+    for row in conn.execute(select(table).where(table.c.seq > after).order_by(table.c.seq).limit(limit)):
         yield {"seq": row.seq, **json.loads(row.record)}
 
 
@@ -140,5 +147,21 @@ class Counters:
         return len(counts)
 
 
-def _hash(seq: int, previous: str, text: str) -> str:
-    return hashlib.sha256(f"{seq}\n{previous}\n{text}".encode()).hexdigest()
+def _end(conn: Connection) -> tuple[int, str]:
+    """The number of the next record, and the hash before it."""
+    last = conn.execute(_LAST).first()
+    return (last[0] + 1, last[1]) if last else (1, FIRST)
+
+
+def _canonical(record: Record, now: float) -> str:
+    """Canonical JSON, without what is empty."""
+    full: dict[str, Any] = {
+        "at": now,
+        "action": record.action,
+        "result": record.result,
+        "count": record.count,
+    }
+    for name in _OPTIONAL:
+        if value := getattr(record, name):
+            full[name] = value
+    return json.dumps(full, sort_keys=True, separators=(",", ":"))

@@ -51,7 +51,7 @@ async def bearer(plane: Plane, request: Request, audiences: frozenset[str], reso
             "The access token has been revoked.",
             plane.authority,
             resource=resource,
-        )
+        ).about(principal)
     return principal
 
 
@@ -66,7 +66,7 @@ async def authenticate_agent(plane: Plane, request: Request) -> Principal:
     if trouble:
         raise refusals.bad_proof(
             trouble, "The agent's identity, key or proof is not accepted any more.", None
-        )
+        ).about(principal)
     return principal
 
 
@@ -79,7 +79,9 @@ async def authenticate_enrolment(plane: Plane, request: Request) -> Principal:
     profile = Profile(tokens.ENROLMENT, plane.arm_audiences, bound=True)
     principal = await _bound(plane, request, profile)
     if not await plane.database.read(alive, principal):
-        raise refusals.bad_proof("invalid_token", "The enrolment is not valid any more.", None)
+        raise refusals.bad_proof("invalid_token", "The enrolment is not valid any more.", None).about(
+            principal
+        )
     return principal
 
 

@@ -1,8 +1,9 @@
 """The guard of every route: authenticate → policy → audit, in this order, before the body is read.
 
 `GuardedRoute` is what `create_app` makes of a declaration.  A refusal of somebody known is in the audit trail before
-it is answered; the record of an allowed write rides in the handler's own transaction (`db.engine.companion`) or is
-written after it, before the answer; allowed reads and refusals of nobody in particular are counted.
+it is answered, whoever refuses, the guard or what the handler asks; the record of an allowed write rides in the
+handler's own transaction (`db.engine.companion`) or is written after it, before the answer; allowed reads and refusals
+of nobody in particular are counted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from wherry.control.audit import Record
 from wherry.control.db.engine import companion
 from wherry.control.identity import sessions
 from wherry.control.plane import Plane, plane, request_id, source
+from wherry.control.refusals import Refusal
 from wherry.model.errors import ApiError
 from wherry.trust.policy import Decision
 from wherry.trust.principals import Principal
@@ -73,8 +75,9 @@ async def _admitted(request: Request, access: Access, handle: Handler) -> Respon
     service = plane(request)
     try:
         principal = await _authenticate(service, request, access)
-    except ApiError:
-        service.counters.count(None, access.action or f"wherry/{access.kind}", "denied", service.clock())
+    except ApiError as refused:
+        who = refused.who if isinstance(refused, Refusal) else None
+        service.counters.count(who, access.action or f"wherry/{access.kind}", "denied", service.clock())
         raise
     request.state.principal = principal
     scope = await _scope(request, access)
@@ -132,8 +135,7 @@ async def _decide(service: Plane, access: Access, principal: Principal, scope: s
 async def _accounted(request: Request, handle: Handler, record: Record, *, routine: bool = False) -> Response:
     service = plane(request)
     if routine or request.method in _READS:
-        service.counters.count(request.state.principal, record.action, "allowed", service.clock())
-        return await handle(request)
+        return await _read(request, handle, record)
     written = False
 
     def ride(conn: Connection) -> Callable[[], None] | None:
@@ -152,10 +154,33 @@ async def _accounted(request: Request, handle: Handler, record: Record, *, routi
     try:
         response = await handle(request)
     except ApiError as refused:
-        record = replace(record, result="refused", status=refused.status, reason=refused.code)
+        record = _refused(record, refused)
+        raise
+    except BaseException:
+        # What came of it is not known: a record that says "allowed" would say too much.
+        record = replace(record, result="failed", status=500)
         raise
     finally:
         companion.reset(token)
         if not written:
             await service.database.write(audit.append, record, service.clock())
     return response
+
+
+async def _read(request: Request, handle: Handler, record: Record) -> Response:
+    service = plane(request)
+    try:
+        response = await handle(request)
+    except ApiError as refused:
+        if refused.status == 403:
+            await service.database.write(audit.append, _refused(record, refused), service.clock())
+        else:
+            service.counters.count(request.state.principal, record.action, "allowed", service.clock())
+        raise
+    service.counters.count(request.state.principal, record.action, "allowed", service.clock())
+    return response
+
+
+def _refused(record: Record, refused: ApiError) -> Record:
+    result = "denied" if refused.status == 403 else "refused"
+    return replace(record, result=result, status=refused.status, reason=refused.code)

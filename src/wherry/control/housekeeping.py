@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from sqlalchemy import Connection, delete
 from sqlalchemy.exc import OperationalError
 
+from wherry.control import audit_state
 from wherry.control.db.tables_identity import (
     attempts,
     device_codes,
@@ -32,7 +33,9 @@ _KEPT = 3600.0
 
 @asynccontextmanager
 async def running(plane: Plane) -> AsyncIterator[None]:
-    """Do the duties every minute for as long as the application lives, and write all counts at its end."""
+    """Do the duties every minute while the application lives; at its end write all counts and sign the trail."""
+    if not await audit_state.reconcile(plane):
+        log.error("the database does not go on from audit.head: it was put back, or records were cut off")
     task = asyncio.create_task(_run(plane))
     try:
         yield
@@ -41,6 +44,7 @@ async def running(plane: Plane) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await task
         await plane.database.write(plane.counters.flush, plane.clock(), everything=True)
+        await audit_state.seal(plane)
 
 
 def tidy(conn: Connection, now: float) -> None:
@@ -62,6 +66,7 @@ async def _run(plane: Plane) -> None:
             await plane.database.write(tidy, plane.clock())
             await plane.database.write(vault_secrets.purge_due, plane.clock())
             await plane.database.write(plane.counters.flush, plane.clock())
+            await audit_state.seal(plane)
             await plane.database.write(signing.rotate, plane.master, plane.clock())
         except OperationalError as trouble:
             # A locked or full database: the next minute tries again.

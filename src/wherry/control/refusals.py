@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 from wherry.model.errors import ApiError
 from wherry.trust.principals import Principal
 
 
 class Refusal(ApiError):
-    """An `ApiError` with headers for its answer: challenges, `Retry-After`, nonces."""
+    """An `ApiError` with headers for its answer: challenges, `Retry-After`, nonces.
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str]) -> None:
+    `who` is set where a genuine token was refused, because whom it was given to may come in no more.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str],
+    ) -> None:
         super().__init__(status, code, message)
         self.headers = dict(headers)
+        self.who: Principal | None = None
+
+    def about(self, principal: Principal) -> Self:
+        """The same, known to be about `principal`."""
+        self.who = principal
+        return self
 
 
 def unauthenticated(

@@ -26,6 +26,7 @@ class Settings:
     a waiting agent when another process made it.  `credential` is the life of a stored access policy, moved on when
     less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition;
     `idle_access` is how long both outlive the last lease of a run that goes on.
+    `audit_keep_days` is how long records of the audit trail are kept at least.
     `device_flow_networks` is where others than our agents may ask for a device code: see `networks`.
     """
 
@@ -46,6 +47,7 @@ class Settings:
     keep_partitions_seconds: float = 600.0
     losses_limit: int = 12
     segment_limit_mib: int = 16
+    audit_keep_days: float = 400.0
     device_flow_networks: str = networks.PRIVATE
 
     @classmethod

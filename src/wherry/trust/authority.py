@@ -16,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+from joserfc.jwk import ECKey
 
-from wherry.trust.keys import KeyTrouble
+from wherry.trust.keys import KeyTrouble, PublicKey
 
 CA_DAYS = 3650
 LEAF_DAYS = 397
@@ -65,9 +67,7 @@ def issue_server(ca: Issued, hosts: Iterable[str], now: float) -> Issued:
     """A server certificate for `hosts` (DNS names and IP addresses) below `ca`."""
     names = list(dict.fromkeys(hosts))
     issuer = x509.load_pem_x509_certificate(ca.certificate)
-    signer = serialization.load_pem_private_key(ca.key, password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise KeyTrouble("The key of the certificate authority is not an EC key.")
+    signer = _signer(ca)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     certificate = (
@@ -81,6 +81,41 @@ def issue_server(ca: Issued, hosts: Iterable[str], now: float) -> Issued:
         .sign(signer, hashes.SHA256())
     )
     return Issued(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+
+def issue_signer(ca: Issued, name: str, now: float) -> Issued:
+    """A certificate below `ca` for a new key that signs statements of the service, and is good for nothing else."""
+    issuer = x509.load_pem_x509_certificate(ca.certificate)
+    signer = _signer(ca)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        _builder(subject, issuer.subject, key.public_key(), now, CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    return Issued(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+
+def signer_key(certificate: bytes, ca: bytes, name: str) -> PublicKey:
+    """The key of a certificate that `issue_signer` made for `name`; `KeyTrouble` for any other certificate."""
+    try:
+        loaded, above = (x509.load_pem_x509_certificate(one) for one in (certificate, ca))
+        loaded.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature) as broken:
+        raise KeyTrouble("The certificate is not one of this certificate authority.") from broken
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    key = loaded.public_key()
+    # Those of servers are for other uses, whatever their names.
+    used = [one.oid for one in loaded.extensions if one.oid == ExtensionOID.EXTENDED_KEY_USAGE]
+    if loaded.subject != own or used or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise KeyTrouble(f"The certificate is not for {name}.")
+    return PublicKey(ECKey.import_key(key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )))  # fmt: skip
 
 
 def serves(certificate: bytes, hosts: Iterable[str], now: float) -> bool:
@@ -114,6 +149,13 @@ def client_context(ca_file: str | Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _signer(ca: Issued) -> ec.EllipticCurvePrivateKey:
+    signer = serialization.load_pem_private_key(ca.key, password=None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise KeyTrouble("The key of the certificate authority is not an EC key.")
+    return signer
 
 
 def _builder(

@@ -7,7 +7,7 @@ from sqlalchemy import delete, text
 
 from wherry.control import audit
 from wherry.control.audit import Counters, Record
-from wherry.control.db.tables_identity import audit as table
+from wherry.control.db.tables_audit import audit as table
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def test_records_are_numbered_and_in_order(conn):
         ("UPDATE audit SET record = replace(record, 'allowed', 'denied') WHERE seq = 2", 2),
         ("DELETE FROM audit WHERE seq = 3", 3),
         ("UPDATE audit SET seq = seq + 1 WHERE seq = 5", 5),
-        ("UPDATE audit SET hash = previous WHERE seq = 4", 4),
-        ("UPDATE audit SET previous = hash WHERE seq = 1", 1),
+        ("UPDATE audit SET hash = (SELECT hash FROM audit WHERE seq = 3) WHERE seq = 4", 4),
+        ("DELETE FROM audit WHERE seq = 1", 1),
     ],
 )
 def test_tampering_is_noticed_where_it_begins(conn, tampering, noticed):

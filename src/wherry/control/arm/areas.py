@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry.control.access import Routes
 from wherry.control.arm import (
     access_questions,
+    audit_trail,
     authorization,
     hybrid_compute,
     key_vault,
@@ -23,4 +24,5 @@ AREAS: tuple[Routes, ...] = (
     key_vault.routes,
     authorization.routes,
     access_questions.routes,
+    audit_trail.routes,
 )

@@ -94,9 +94,14 @@ signing_keys = Table(
     "signing_keys",
     metadata,
     Column("kid", String, primary_key=True),
-    Column("purpose", String, CheckConstraint("purpose IN ('token', 'ca')", name="purpose"), nullable=False),
+    Column(
+        "purpose",
+        String,
+        CheckConstraint("purpose IN ('token', 'ca', 'audit')", name="purpose"),
+        nullable=False,
+    ),
     Column("sealed", LargeBinary, nullable=False, comment="private key, PEM, sealed with the master key"),
-    Column("public", Text, nullable=False, comment="public JWK, or the CA's certificate"),
+    Column("public", Text, nullable=False, comment="public JWK, or a certificate"),
     Column("created_at", Float, nullable=False),
     Column("signs_from_at", Float, nullable=False),
     Column("signs_until_at", Float, nullable=False),
@@ -208,14 +213,4 @@ role_assignments = Table(
     Column("updated_at", Float, nullable=False),
     Column("updated_by", String, nullable=False),
     UniqueConstraint("principal_id", "role", "scope_key", name="uq_role_assignments_what"),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("at", Float, nullable=False),
-    Column("record", Text, nullable=False, comment="canonical JSON"),
-    Column("previous", String, nullable=False),
-    Column("hash", String, nullable=False, comment="SHA-256 over seq, previous and record"),
 )

@@ -38,11 +38,25 @@ def create_ca(conn: Connection, master: MasterKey, now: float) -> bytes:
 
 def issue(conn: Connection, master: MasterKey, hosts: Iterable[str], now: float) -> Issued:
     """A server certificate for `hosts` by the deployment's CA."""
-    row = conn.execute(select(signing_keys).where(signing_keys.c.purpose == "ca")).one()
-    ca = Issued(row.public.encode(), master.unseal(row.sealed, signing.context(row.kid)))
-    return authority.issue_server(ca, hosts, now)
+    return authority.issue_server(_ca(conn, master), hosts, now)
+
+
+def issue_signer(conn: Connection, master: MasterKey, name: str, now: float) -> Issued:
+    """A certificate by the deployment's CA for a new key that signs statements of `name`."""
+    return authority.issue_signer(_ca(conn, master), name, now)
+
+
+def ca_certificate(conn: Connection) -> bytes:
+    """The CA's certificate (PEM)."""
+    found = conn.execute(select(signing_keys.c.public).where(signing_keys.c.purpose == "ca")).scalar_one()
+    return str(found).encode()
 
 
 def good_for(certificate_file: Path, hosts: Iterable[str], now: float) -> bool:
     """Whether the certificate in a file is there, names all `hosts` and will last a while."""
     return certificate_file.exists() and authority.serves(certificate_file.read_bytes(), hosts, now)
+
+
+def _ca(conn: Connection, master: MasterKey) -> Issued:
+    row = conn.execute(select(signing_keys).where(signing_keys.c.purpose == "ca")).one()
+    return Issued(row.public.encode(), master.unseal(row.sealed, signing.context(row.kid)))
