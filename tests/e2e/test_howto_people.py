@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.shell import Shell
 
-HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "people-and-programs.md"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+HOW_TO = FOLDER / "people-and-programs.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKEN = re.compile(r"(\w+)=\$\((.*)\)$")
 
@@ -33,19 +34,7 @@ def words(line: str, known: dict[str, str]) -> list[str]:
 def test_each_command_works_as_it_is_told(shell: Shell) -> None:
     """Commands run in this process, as the start of a program for each would take most of the time."""
     known: dict[str, str] = {}
-    printed: dict[str, str] = {}
-    for line in "".join(BLOCK.findall(HOW_TO.read_text())).splitlines():
-        taken = TAKEN.fullmatch(line)
-        command, _, into = (taken[2] if taken else line).partition(" > ")
-        if not command.startswith("wherry "):
-            continue
-        out = shell.run(*words(command, known)[1:]).out
-        printed[command] = out
-        if taken:
-            known[taken[1]] = out.strip()
-        elif into and into != "/dev/null":
-            (shell.folder / into).write_text(out)
-
+    printed = follow(shell, HOW_TO, known)
     made = json.loads(printed["wherry service-principal create --name nightly"])
     assert len(made["secretText"]) == 43
     assert set(known) == {"id", "old"}
@@ -56,6 +45,48 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
     assert made["secretText"] not in shown
     assert shell.run("user", "list", "--query", "[].userPrincipalName").data == ["admin"]
     assert shell.run("service-principal", "list").data == []
+
+
+def follow(shell: Shell, page: Path, known: dict[str, str]) -> dict[str, str]:
+    """Run all commands of a page; what each printed."""
+    printed: dict[str, str] = {}
+    for line in "".join(BLOCK.findall(page.read_text())).splitlines():
+        taken = TAKEN.fullmatch(line)
+        command, _, into = (taken[2] if taken else line).partition(" > ")
+        if not command.startswith("wherry "):
+            continue
+        out = shell.run(*words(command, known)[1:]).out
+        printed[command] = out
+        if taken:
+            known[taken[1]] = out.strip()
+        elif into and into != "/dev/null":
+            (shell.folder / into).write_text(out)
+    return printed
+
+
+def test_the_audit_trail_is_read_and_verified_as_it_is_told(shell: Shell) -> None:
+    shell.run("user", "show", "--name", "nobody", code=3)
+    printed = follow(shell, FOLDER / "audit.md", {"STATE": str(shell.state)})
+    assert "wherry/directory/user-created" in printed["wherry audit list --top 20 --output table"]
+    verdicts = [out for line, out in printed.items() if line.startswith("wherry audit verify")]
+    assert len(verdicts) == 4
+    assert all(re.search(r"Whole +true", out) for out in verdicts), verdicts
+    part = (shell.folder / "carol.jsonl").read_text()
+    assert '"record"' not in part
+    assert part.count('"digest"') > 3
+
+
+def test_attack_69_an_export_that_was_changed_says_where(shell: Shell) -> None:
+    shell.run("audit", "export", "whole.jsonl")
+    lines = (shell.folder / "whole.jsonl").read_text().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if "wherry/device/approved" in line)
+    seq = json.loads(lines[at])["seq"]
+    lines[at] = lines[at].replace("approved", "declined")
+    (shell.folder / "changed.jsonl").write_text("".join(lines))
+    found = shell.run("audit", "verify", "changed.jsonl", code=1).data
+    assert (found["whole"], found["troubles"][0][: len(f"Record {seq} was")]) == (False, f"Record {seq} was")
+    assert "no exported audit trail" in shell.run("audit", "verify", str(HOW_TO), code=1).err
+    shell.run("audit", "verify", code=2)
 
 
 def test_passwords_come_from_files_and_standard_input(shell: Shell, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wherry.control import master_key
+from wherry.control import audit, master_key
+from wherry.control.audit import Record
 from wherry.control.db import schema
 from wherry.control.db.engine import Database
 from wherry.control.services import certificates, first_start
@@ -173,6 +174,9 @@ def rotate_master_key(state: Path, key_from: str | None, new_from: str | None) -
             replace(opened.state / master_key.NEXT, new.text().encode())
         with opened.database.transaction() as conn:
             count = master_key.reseal(conn, opened.master, new)
+            reason = f"on the machine by uid {os.getuid()}"
+            done = Record("wherry/master-key/rotated", "allowed", reason=reason, details={"values": count})
+            audit.append(conn, done, time.time())
         if new_from is None:
             (opened.state / master_key.NEXT).rename(opened.state / master_key.FILE)
         return count
