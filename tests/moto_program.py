@@ -1,10 +1,10 @@
 """A server of S3: moto, behind a gate that checks what moto believes unseen.  Run as a process by `tests.buckets`.
 
-The gate computes every signature anew by botocore, compares every checksum with the body, and keeps to the
-conditions that moto overlooks.  A bucket whose name begins with `overlooks-`, `refuses-` or `nocrc-` plays an older
-service: one that overlooks conditions of writes, refuses them, or knows no CRC-64; `whole-` one that lists open uploads
-by whole keys only.
-"""
+The gate computes every signature anew by botocore, compares every checksum with the body, and keeps to the conditions
+that moto overlooks, of writes and of policies.  The key that it is started with may do everything; users that are
+made by IAM may do what their policies say, as moto decides.  A bucket whose name begins with `overlooks-`, `refuses-`
+or `nocrc-` plays an older service: one that overlooks conditions of writes, refuses them, or knows no CRC-64;
+`whole-` one that lists open uploads by whole keys only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import hashlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -21,17 +24,22 @@ from xml.sax.saxutils import unescape
 
 os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 os.environ["S3_UPLOAD_PART_MIN_SIZE"] = "1"
+os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "0"
 
 from awscrt.checksums import crc64nvme
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.iam.access_control import IAMPolicyStatement
+from moto.iam.models import iam_backends
 from moto.moto_server.utilities import RegexConverter
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 IDENTITY, SECRET = sys.argv[1:3]
+ACCOUNT = "123456789012"
 CRC = "x-amz-checksum-crc64nvme"
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -62,6 +70,7 @@ class Gate:
         self._inner = inner
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        asked.query = parse_qs(environ["QUERY_STRING"])
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = BytesIO(body)
         headers: dict[str, str] = environ["gate.headers"]
@@ -90,7 +99,10 @@ class Gate:
         ]
 
     def _check(self, environ: Environ, headers: dict[str, str], body: bytes) -> None:
-        check_signature(environ, headers)
+        if "authorization" not in headers and body.startswith(b"Action=AssumeRoleWithWebIdentity&"):
+            return
+        if check_signature(environ, headers, body) != "s3":
+            return
         payload = headers["x-amz-content-sha256"]
         if payload == "UNSIGNED-PAYLOAD":
             if environ["wsgi.url_scheme"] != "https":
@@ -122,24 +134,72 @@ def target(environ: Environ) -> str:
     return environ["RAW_URI"]
 
 
-def check_signature(environ: Environ, headers: dict[str, str]) -> None:
+def check_signature(environ: Environ, headers: dict[str, str], body: bytes) -> str:
+    """The service that the request is signed for."""
     found = re.fullmatch(
-        r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/s3/aws4_request, ?SignedHeaders=(\S+), ?Signature=(\w+)",
+        r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/(s3|iam|sts)/aws4_request, ?SignedHeaders=(\S+), ?"
+        r"Signature=(\w+)",
         headers.get("authorization", ""),
     )
-    if found is None or found[1] != IDENTITY:
+    secret = secret_of(found[1]) if found is not None else None
+    if found is None or secret is None:
         raise Refusal("403 Forbidden", "InvalidAccessKeyId")
-    signed = found[4].split(";")
+    signed = found[5].split(";")
     if "host" not in signed or any(key.startswith("x-amz-") and key not in signed for key in headers):
         raise Refusal("403 Forbidden", "AccessDenied")
-    request = AWSRequest(environ["REQUEST_METHOD"], f"http://{headers['host']}{target(environ)}")
+    request = AWSRequest(environ["REQUEST_METHOD"], f"http://{headers['host']}{target(environ)}", data=body)
     for name in signed:
         request.headers[name] = headers[name]
     request.context["timestamp"] = headers["x-amz-date"]
-    auth = S3SigV4Auth(Credentials(IDENTITY, SECRET), "s3", found[3])
+    kind = S3SigV4Auth if found[4] == "s3" else SigV4Auth
+    auth = kind(Credentials(found[1], secret), found[4], found[3])
     text = auth.string_to_sign(request, auth.canonical_request(request))
-    if auth.signature(text, request) != found[5]:
+    if auth.signature(text, request) != found[6]:
         raise Refusal("403 Forbidden", "SignatureDoesNotMatch")
+    return found[4]
+
+
+def secret_of(identity: str) -> str | None:
+    """The secret of a living key."""
+    if identity == IDENTITY:
+        return SECRET
+    for user in list(iam_backends[ACCOUNT]["aws"].users.values()):
+        for key in user.access_keys:
+            if key.access_key_id == identity and key.status == "Active":
+                return str(key.secret_access_key)
+    return None
+
+
+asked = threading.local()
+"""What conditions of policies are about: the query of the request that this thread answers."""
+
+
+def holds(statement: IAMPolicyStatement, _incoming: Any = None) -> bool:
+    """Whether the conditions of a statement hold; one that is not known does not."""
+    for operator, wanted in statement._statement.get("Condition", {}).items():
+        for name, value in wanted.items():
+            if (operator, name) == ("DateLessThan", "aws:CurrentTime"):
+                well = datetime.now(UTC) < datetime.fromisoformat(value)
+            elif (operator, name) == ("StringLike", "s3:prefix"):
+                well = fnmatchcase(asked.query.get("prefix", [""])[0], value)
+            else:
+                well = False
+            if not well:
+                return False
+    return True
+
+
+def keep_to_policies() -> None:
+    """Moto decides by policies of users, but does not know the conditions in them; the first key needs none."""
+    plain = ActionAuthenticatorMixin._authenticate_and_authorize_action
+
+    def decide(self: Any, kind: type, resource: str = "*") -> None:
+        told = self.headers.get("Authorization", "")
+        if f"Credential={IDENTITY}/" not in told and told:
+            plain(self, kind, resource)
+
+    ActionAuthenticatorMixin._authenticate_and_authorize_action = decide  # type: ignore[method-assign,assignment]
+    IAMPolicyStatement._check_conditions = holds  # type: ignore[method-assign,assignment]
 
 
 def check_conditions(environ: Environ, headers: dict[str, str]) -> None:
@@ -154,7 +214,7 @@ def check_conditions(environ: Environ, headers: dict[str, str]) -> None:
             del environ[name]
         return
     wanted = None
-    backend = s3_backends["123456789012"]["aws"]
+    backend = s3_backends[ACCOUNT]["aws"]
     upload = parse_qs(query).get("uploadId", [""])[0]
     if upload and environ["REQUEST_METHOD"] == "PUT" and upload not in backend.list_multipart_uploads(bucket):
         raise Refusal("404 Not Found", "NoSuchUpload")
@@ -185,6 +245,7 @@ def take_all_names() -> None:
 
 def main() -> None:
     take_all_names()
+    keep_to_policies()
     context = (sys.argv[3], sys.argv[4]) if len(sys.argv) > 4 else None
     server = make_server(
         "127.0.0.1", 0, Gate(DomainDispatcherApplication(create_backend_app)), threaded=True,

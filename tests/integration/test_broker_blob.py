@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from tests.azurite import Azurite
 from tests.unit.control.stage import ACCOUNT, Stage
 from wherry.control import deployment
 from wherry.control.broker import blob
-from wherry.control.broker.blob import NoSlot
-from wherry.control.broker.policies import PolicyBroker
-from wherry.control.db.tables_ledger import partitions, sas_policies
+from wherry.control.broker.blob_policy import BlobPolicy
+from wherry.control.broker.credentials import Broker
+from wherry.control.broker.port import NoSlot
+from wherry.control.broker.sources import DeploymentSecrets
+from wherry.control.db.tables_credentials import run_credentials as table
+from wherry.control.db.tables_ledger import partitions
 from wherry.control.db.tables_runs import runs
 from wherry.control.deployment import Deployment
-from wherry.control.services import access_policies, vault
+from wherry.control.services import credentials, vault
 from wherry.control.services.accounts import Account
 from wherry.control.settings import Settings
 from wherry.model.errors import RunError, Unavailable
@@ -117,12 +120,18 @@ def test_what_is_wrong_with_a_back_end(account: Account, azurite: Azurite) -> No
         blob.put(away, container, "p", "rwl", time.time() + HOUR)
 
 
+def broker_of(opened: Deployment, settings: Settings, clock: Callable[[], float]) -> Broker:
+    """As a control plane has it, with the one driver."""
+    driver = BlobPolicy(DeploymentSecrets(opened.database, opened.master, clock), settings.probe_seconds)
+    return Broker(opened.database, opened.master, settings, clock, {driver.facts.name: driver})
+
+
 async def test_two_brokers_change_one_container(opened: Deployment, azurite: Azurite) -> None:
     """As two processes would: each has its own locks in memory, the database keeps them apart."""
     container = azurite.container()
     ids = prepared(opened, azurite, container.container_name, 5)
     settings = Settings(policy_retry_seconds=0.01)
-    both = [PolicyBroker(opened.database, opened.master, settings, time.time) for _ in range(2)]
+    both = [broker_of(opened, settings, time.time) for _ in range(2)]
 
     await asyncio.gather(*(both[at % 2].open(run) for at, run in enumerate(ids)))
     assert len(names(container)) == 5
@@ -131,23 +140,24 @@ async def test_two_brokers_change_one_container(opened: Deployment, azurite: Azu
     assert sum(await asyncio.gather(*(one.withdraw() for one in both))) >= 5
     assert names(container) == set()
     with opened.database.snapshot() as conn:
-        states = conn.execute(select(sas_policies.c.state)).scalars().all()
-    assert set(states) == {access_policies.WITHDRAWN}
+        states = conn.execute(select(table.c.state)).scalars().all()
+    assert set(states) == {credentials.WITHDRAWN}
 
 
 async def test_a_withdrawal_that_fails_is_tried_again(opened: Deployment, azurite: Azurite) -> None:
     container = azurite.container()
     (run,) = prepared(opened, azurite, container.container_name, 1)
-    broker = PolicyBroker(opened.database, opened.master, Settings(policy_retry_seconds=0.01), time.time)
+    broker = broker_of(opened, Settings(policy_retry_seconds=0.01), time.time)
     await broker.open(run)
     with opened.database.transaction() as conn:
         conn.execute(update(runs).values(status="Failed"))
-        conn.execute(update(sas_policies).values(endpoint="http://127.0.0.1:9"))
+        facts = conn.execute(select(table.c.told)).scalar_one()
+        conn.execute(update(table).values(told=facts | {"endpoint": "http://127.0.0.1:9"}))
     assert await broker.withdraw() == 0
     with opened.database.transaction() as conn:
-        row = conn.execute(select(sas_policies)).one()
-        assert (row.state, row.failures) == (access_policies.WITHDRAWING, 1)
-        conn.execute(update(sas_policies).values(endpoint=azurite.url, tried_at=0.0))
+        row = conn.execute(select(table)).one()
+        assert (row.state, row.failures) == (credentials.WITHDRAWING, 1)
+        conn.execute(update(table).values(told=facts, tried_at=0.0))
     assert await broker.withdraw() == 1
     assert names(container) == set()
 
@@ -157,7 +167,7 @@ async def test_a_run_that_ended_while_its_policy_was_opened_gets_none(
 ) -> None:
     container = azurite.container()
     (run,) = prepared(opened, azurite, container.container_name, 1)
-    broker = PolicyBroker(opened.database, opened.master, Settings(), time.time)
+    broker = broker_of(opened, Settings(), time.time)
     with opened.database.transaction() as conn:
         conn.execute(update(runs).values(status="Canceled"))
     with pytest.raises(RunError):
@@ -171,7 +181,7 @@ async def test_a_policy_is_moved_on_while_a_lease_lives(opened: Deployment, azur
     now = time.time()
     clock = [now]
     settings = Settings(credential_seconds=60, credential_margin_seconds=30)
-    broker = PolicyBroker(opened.database, opened.master, settings, lambda: clock[0])
+    broker = broker_of(opened, settings, lambda: clock[0])
     await broker.open(run)
     (first,) = container.get_container_access_policy()["signed_identifiers"]
     clock[0] = now + 40

@@ -19,6 +19,7 @@ from wherry.agent.log_lines import tell
 from wherry.agent.roots import Roots, Side, check_apart
 from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
+from wherry.client.proven import IdentityGone
 from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
 from wherry.engine.pool import Pool
@@ -38,6 +39,7 @@ from wherry.stores.port import StoreSpec
 
 LOCAL = "LocalMount"
 BLOB = "AzureStorageBlobContainer"
+BUCKET = "S3WithHMAC"
 
 _LOST = "AZSM1023"
 _FAILED = "AZSM1060"
@@ -160,6 +162,10 @@ class Session:
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
             return StoreSpec("blob", place.location, place.subpath, secret=secret)
+        if place.kind == BUCKET and side == "target":
+            key = ledger.credential(grant.token)
+            opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret)
+            return replace(opened, identity=key.identity, region=key.region)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
 
     @contextlib.contextmanager
@@ -188,7 +194,7 @@ class Session:
                     clock.revoke()
                     tell(logging.WARNING, "lease.lost", str(lost), run=grant.order.run)
                 return
-            except (RunError, ApiError) as refused:
+            except (RunError, ApiError, IdentityGone) as refused:
                 clock.revoke()
                 tell(logging.ERROR, "lease.refused", str(refused), run=grant.order.run)
                 return

@@ -92,9 +92,9 @@ def who(
     credentials = [
         {
             "principal": one["name"],
-            "kind": one["kind"],
-            "may": [one["permissions"]],
-            "scope": one["container"],
+            "kind": one["driver"],
+            "may": [one["access"]],
+            "scope": one["place"],
             "until": one["until"],
             "why": f"{one['state']}, for {one['run']}",
             "runs": [one["run"]],

@@ -44,10 +44,15 @@ _LONGEST_DETAIL = 2000
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What opens the target: a SAS for a container, nothing for a folder.  `expires_at` in ISO 8601."""
+    """What opens the target: a SAS for a container, a key with its id for a bucket, nothing for a folder.
+
+    `expires_at` in ISO 8601.
+    """
 
     secret: str = field(repr=False)
     expires_at: str = ""
+    identity: str = ""
+    region: str = ""
 
 
 class AgentProtocol:
@@ -155,7 +160,8 @@ class LeasedLedger:
     def credential(self, token: Token) -> Credential:
         """What opens the target, as long as leases of this run live."""
         found = self._call("credential", {"token": token_to_json(token), "side": "target"})
-        return Credential(str(found.get("secret") or ""), str(found.get("expiresAt") or ""))
+        told = (str(found.get(name) or "") for name in ("secret", "expiresAt", "identity", "region"))
+        return Credential(*told)
 
     def release(self, token: Token, code: str = "", detail: str = "") -> None:
         """Give the lease back: without a code for others to go on, with one to say why it cannot."""

@@ -1,7 +1,7 @@
 """Dispatch: from an agent that asks for work to a lease, and everything that has to be there before it.
 
-A lease needs the run's turn, the agent's grant and, for a container, the run's access policy standing on it.  The
-policy is a call over the network, so a lease is made in three steps; each leaves a state that the reaper can clear up.
+A lease needs the run's turn, the agent's grant and, for what is no folder, a credential that works.  To make
+one is a call over the network, so a lease is made in three steps; each leaves a state that the reaper can clear up.
 Lives as long as the application, in `plane.parts`.
 """
 
@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from wherry.control import reaper
-from wherry.control.broker.blob import NoSlot
-from wherry.control.broker.policies import PolicyBroker
+from wherry.control.broker import registry
+from wherry.control.broker.credentials import Broker
+from wherry.control.broker.port import NoSlot
 from wherry.control.db.tables_ledger import run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.logs import LogStore
@@ -45,7 +46,7 @@ log = logging.getLogger("wherry.control")
 class Dispatch:
     """Gives out leases.  One a process."""
 
-    def __init__(self, plane: Plane, logs: LogStore, broker: PolicyBroker, wakeups: Wakeups) -> None:
+    def __init__(self, plane: Plane, logs: LogStore, broker: Broker, wakeups: Wakeups) -> None:
         self.logs = logs
         self.broker = broker
         self.wakeups = wakeups
@@ -104,7 +105,7 @@ class Dispatch:
 
     async def _open(self, run: str, holder: Holder) -> bool:
         """Whether the run's target is open; a run that has to wait for it gives its grant back."""
-        if not await self._database.read(_needs_policy, run):
+        if not await self._database.read(_needs_credential, run):
             return True
         try:
             await self.broker.open(run)
@@ -161,7 +162,8 @@ async def running(plane: Plane) -> AsyncIterator[None]:
     if plane.state is None:
         raise LookupError("a control plane that gives out work needs a state directory")
     wakeups = Wakeups(plane.database)
-    broker = PolicyBroker(plane.database, plane.master, plane.settings, plane.clock)
+    drivers = registry.of_plane(plane)
+    broker = Broker(plane.database, plane.master, plane.settings, plane.clock, drivers)
     dispatch = Dispatch(plane, LogStore(Path(plane.state) / "segments"), broker, wakeups)
     plane.parts[Dispatch] = dispatch
     tasks = [
@@ -184,9 +186,9 @@ async def _wake_at_stop(plane: Plane, wakeups: Wakeups) -> None:
     wakeups.wake()
 
 
-def _needs_policy(conn: Connection, run: str) -> bool:
-    query = select(run_work.c.account_key).where(run_work.c.run == run)
-    return conn.execute(query).scalar() is not None
+def _needs_credential(conn: Connection, run: str) -> bool:
+    run_of = run_state.load(conn, run)
+    return run_of is not None and run_of.opening is not None
 
 
 def _say(code: str, detail: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from wherry.control import wakeups as wake
-from wherry.control.broker.policies import PolicyBroker
+from wherry.control.broker.credentials import Broker
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.logs import LogStore
@@ -32,7 +32,7 @@ log = logging.getLogger("wherry.control")
 _SHORTEST = 0.1
 
 
-async def run(plane: Plane, broker: PolicyBroker, wakeups: Wakeups, logs: LogStore) -> None:
+async def run(plane: Plane, broker: Broker, wakeups: Wakeups, logs: LogStore) -> None:
     """Reap until cancelled; what fails now is tried again next time."""
     began = plane.clock()
     await _forget_lost_segments(plane, logs)
@@ -46,7 +46,7 @@ async def run(plane: Plane, broker: PolicyBroker, wakeups: Wakeups, logs: LogSto
         await wakeups.wait(ticket, plane.settings.reap_seconds)
 
 
-async def reap(plane: Plane, broker: PolicyBroker, began: float) -> None:
+async def reap(plane: Plane, broker: Broker, began: float) -> None:
     """One round.  `began`: since when this process can have heard of agents."""
     database, settings = plane.database, plane.settings
     if await database.read(_overdue, plane.clock()):

@@ -19,7 +19,7 @@ from wherry.engine.chapters import Stopped
 from wherry.engine.lease import LeaseClock, boot_time
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
-from wherry.model.errors import ApiError, LeaseLost, RunError, Unavailable
+from wherry.model.errors import ApiError, LeaseLost, RunError, Unavailable, WherryError
 from wherry.model.ledger import Span, Token
 from wherry.model.options import JobOptions
 from wherry.model.wire import Grant, Place, Renewal, RunOrder
@@ -190,10 +190,15 @@ def test_a_lease_is_renewed_while_the_engine_works(
     assert len(protocol.renewals) >= 2
 
 
+@pytest.mark.parametrize("refusal", [LeaseLost("another agent has taken over"), IdentityGone()])
 def test_a_renewal_that_is_refused_ends_all_writing_at_once(
-    session: Session, protocol: Protocol, grant: Grant, monkeypatch: pytest.MonkeyPatch
+    session: Session,
+    protocol: Protocol,
+    grant: Grant,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: WherryError,
 ) -> None:
-    protocol.renewal = LeaseLost("another agent has taken over")
+    protocol.renewal = refusal
     fenced: list[float] = []
 
     def work(_source: StoreSpec, _target: StoreSpec, clock: LeaseClock) -> None:

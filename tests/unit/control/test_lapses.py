@@ -12,7 +12,7 @@ from wherry.control import reaper
 from wherry.control.db.tables_identity import principals
 from wherry.control.db.tables_ledger import partitions, past_grants
 from wherry.control.services import (
-    access_policies,
+    credentials,
     grants,
     identities,
     lapses,
@@ -20,7 +20,7 @@ from wherry.control.services import (
     role_assignments,
     surrender,
 )
-from wherry.control.services.access_policies import LIVE, OPENING, WITHDRAWING
+from wherry.control.services.credentials import LIVE, OPENING, WITHDRAWING
 from wherry.control.services.run_state import RunState
 from wherry.control.settings import Settings
 from wherry.model.errors import LeaseLost
@@ -46,8 +46,8 @@ def at_work(stage: Stage, *agents: str, **properties: Any) -> tuple[str, str]:
 
 def opened(stage: Stage, run: str) -> str:
     """Write the run's policy down as standing; its name."""
-    made = access_policies.open_for(stage.conn, stage.run(run), stage.now + 900, "wherry-test-")
-    access_policies.stands(stage.conn, made.id, made.expires_at, stage.now)
+    made = credentials.open_for(stage.conn, stage.run(run), stage.now + 900, "wherry-test-")
+    credentials.stands(stage.conn, made.id, made.expires_at, stage.now)
     return made.id
 
 
@@ -56,7 +56,7 @@ def assigned(stage: Stage, agent: str) -> list[str]:
 
 
 def state_of(stage: Stage, run: str) -> str:
-    known = access_policies.of_run(stage.conn, run)
+    known = credentials.of_run(stage.conn, run)
     assert known is not None
     return known.state
 
@@ -89,7 +89,7 @@ def test_attack_53_an_agent_that_fell_silent_keeps_nothing_and_is_let_in_again_w
     stage: Stage,
 ) -> None:
     _, run = at_work(stage, "a")
-    before = access_policies.of_run(stage.conn, run)
+    before = credentials.of_run(stage.conn, run)
     stage.now += 61
     assert not reap(stage).ended
     assert assigned(stage, "a") == []
@@ -110,7 +110,7 @@ def test_attack_53_a_service_killed_between_grant_and_start_leaves_nothing(stage
     run = stage.start(stage.job(container="photos", agentName="a"))
     stage.now += 3600
     stage.admit(run, "a")
-    access_policies.open_for(stage.conn, stage.run(run), stage.now + 900, "wherry-test-")
+    credentials.open_for(stage.conn, stage.run(run), stage.now + 900, "wherry-test-")
     stage.now += IDLE - 1
     assert reap(stage).status.value == "Queued"
     assert (len(assigned(stage, "a")), state_of(stage, run)) == (1, OPENING)
@@ -185,7 +185,7 @@ def test_attack_53_an_identity_of_a_group_that_is_deleted_takes_the_shared_crede
     stage: Stage,
 ) -> None:
     _, run = at_work(stage, "a", "b")
-    old = access_policies.of_run(stage.conn, run)
+    old = credentials.of_run(stage.conn, run)
     lease = stage.conn.execute(select(partitions.c.lease).where(partitions.c.run == run)).scalar_one()
     assert lease
     surrender.give_back(stage.conn, stage.agent("b").oid, stage.now)

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, insert, select
 from wherry.control.caller import Caller
 from wherry.control.db import metadata
 from wherry.control.db.engine import Database
-from wherry.control.db.tables_ledger import run_work, sas_policies
+from wherry.control.db.tables_credentials import run_credentials
+from wherry.control.db.tables_ledger import run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import accounts, resource_store, resources, run_view, vault
 from wherry.control.services.resources import Conditions
@@ -123,9 +124,9 @@ def test_a_back_end_stays_while_access_to_it_stands(conn: Connection, clock: Clo
     assert refusal(conn, clock, CONTAINER) == "StorageAccountInUse"
     conn.execute(runs.update().values(status="Succeeded"))
     conn.execute(
-        insert(sas_policies).values(
-            id="policy", run=run.rpartition("/")[2], account_key=ACCOUNT.lower(), endpoint="https://a.example",
-            account="archive", container="photos", permissions="rwl", state="withdrawing", expires_at=clock.now + 60,
+        insert(run_credentials).values(
+            id="policy", run=run.rpartition("/")[2], driver="blob-sas", place="https://a.example/photos",
+            scope=CONTAINER, access="write", prefix=b"", told={}, state="withdrawing", expires_at=clock.now + 60,
         )
     )  # fmt: skip
     assert refusal(conn, clock, CONTAINER) == "StorageAccountInUse"
@@ -136,7 +137,7 @@ def test_a_back_end_stays_while_access_to_it_stands(conn: Connection, clock: Clo
     with pytest.raises(ApiError) as moved:
         accounts.put(conn, clock.caller, target(ACCOUNT), body, Conditions(), MASTER)
     assert moved.value.code == "StorageAccountInUse"
-    conn.execute(sas_policies.update().values(state="withdrawn"))
+    conn.execute(run_credentials.update().values(state="withdrawn"))
     assert delete(conn, clock, ACCOUNT) is not None
     assert resource_store.find(conn, CONTAINER) is None
 

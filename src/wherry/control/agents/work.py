@@ -120,10 +120,8 @@ async def credential(request: Request, run: str) -> Response:
         raise ApiError(400, "InvalidRequestContent", "Only the side 'target' has credentials.")
     await holding(request, ledger.held, run, token_of(body), plane(request).clock())
     with answers():
-        secret = await plane(request).part(Dispatch).broker.credential(run, caller(request).oid)
-    return JSONResponse(
-        {"secret": secret.text, "expiresAt": iso_time(secret.expires_at) if secret.text else ""}
-    )
+        material, until = await plane(request).part(Dispatch).broker.credential(run, caller(request).oid)
+    return JSONResponse(material.to_json() | {"expiresAt": iso_time(until) if material.secret else ""})
 
 
 @routes.put("/segments/{run}/{partition}/{epoch}/{file}", agent(routine=True))

@@ -2,7 +2,7 @@
 
 A SAS that names a policy holds neither rights nor an end of its own: taking the policy away ends it at the next
 request.  The service keeps at most five policies a container and rewrites the whole list at each change, so whoever
-calls `put` and `drop` holds the container's lock (`broker.policies`).  Policies of others are kept as they are.
+calls `put` and `drop` holds the container's lock (`broker.credentials`).  Policies of others are kept as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import AccessPolicy, ContainerClient, generate_container_sas
 
+from wherry.control.broker.port import NoSlot
 from wherry.control.services.accounts import Account
 from wherry.model.errors import RunError, Unavailable
 
@@ -22,13 +23,6 @@ MOST_POLICIES = 5
 API_VERSION = "2024-11-04"
 _REFUSED = (401, 403)
 _PAUSE = 0.25
-
-
-class NoSlot(RunError):
-    """The container has five policies of others: nothing was changed."""
-
-    def __init__(self) -> None:
-        super().__init__("AZSM1035")
 
 
 def put(account: Account, container: str, policy: str, permissions: str, expires_at: float) -> None:

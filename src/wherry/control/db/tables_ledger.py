@@ -1,7 +1,7 @@
-"""Tables of what goes on inside runs: partitions, items put off, logs, claims, consents, grants and policies.
+"""Tables of what goes on inside runs: partitions, items put off, logs, claims, consents and grants.
 
-`partitions` is `model.ledger.Partition` as rows.  What belongs to a run alone goes with it; grants and policies do
-not: they stand for something outside (a role assignment, an access policy on a container) that has to be taken back.
+`partitions` is `model.ledger.Partition` as rows.  What belongs to a run alone goes with it; grants do not:
+a grant stands for a role assignment that has to be taken back, as credentials do (`tables_credentials`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ run_work = Table(
     _of_run(primary=True),
     Column("group_key", String, comment="agent group that may work on the run; else runs.agent_key"),
     Column("scope", String, nullable=False, comment="resource that grants for the target are made at"),
-    Column("account_key", String, comment="storage account of the target; none for a folder"),
+    Column("opening", JSON, comment="how the broker opens the target; none for a folder"),
     Column("served_at", Float, nullable=False, default=0.0, comment="last lease: runs take turns"),
     Column("progressed_at", Float, nullable=False, comment="last sign that something moved"),
     Column(
@@ -195,31 +195,4 @@ past_grants = Table(
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float, nullable=False),
     Index("ix_past_grants_ended", "ended_at"),
-)
-
-sas_policies = Table(
-    "sas_policies",
-    metadata,
-    Column("id", String, primary_key=True, comment="name of the stored access policy, never used again"),
-    Column("run", String, nullable=False, comment="has one that stands, and those that were withdrawn"),
-    Column("account_key", String, nullable=False, comment="storage account, whose key is in the vault"),
-    Column("endpoint", String, nullable=False, comment="URL of the account"),
-    Column("account", String, nullable=False),
-    Column("container", String, nullable=False),
-    Column("permissions", String, nullable=False),
-    Column("state", String, nullable=False, comment="opening, live, withdrawing, withdrawn"),
-    Column("expires_at", Float, nullable=False),
-    Column("tried_at", Float, nullable=False, default=0.0),
-    Column("failures", Integer, nullable=False, default=0),
-    Column("ended_at", Float),
-    Index("ix_sas_policies_state", "state"),
-    Index("ix_sas_policies_run", "run"),
-)
-
-container_locks = Table(
-    "container_locks",
-    metadata,
-    Column("url", String, primary_key=True, comment="of the container, in lower case"),
-    Column("owner", String, nullable=False),
-    Column("expires_at", Float, nullable=False),
 )

@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from wherry.control import authorization
+from wherry.control.db.tables_credentials import run_credentials
 from wherry.control.db.tables_identity import principals, users
-from wherry.control.db.tables_ledger import consents, grant_uses, grants, sas_policies
+from wherry.control.db.tables_ledger import consents, grant_uses, grants
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import memberships, role_assignments
 from wherry.control.services.resource_store import Json
-from wherry.model import ids
+from wherry.model import ids, names
 from wherry.model.errors import ApiError
 from wherry.model.outcomes import iso_time
 from wherry.trust import explain, policy
@@ -185,23 +186,23 @@ def _reason(conn: Connection, row: Row[Any]) -> Json:
 
 
 def _credentials(conn: Connection, target: str) -> list[Json]:
-    """Access policies that stand for the target, or for a container in it."""
-    place = sas_policies.c.account_key + "/blobservices/default/containers/" + sas_policies.c.container
+    """What is out for the target, or for a place in it."""
     rows = conn.execute(
-        select(sas_policies, place.label("place"), runs.c.resource_id)
-        .join(runs, runs.c.id == sas_policies.c.run, isouter=True)
-        .where(sas_policies.c.state != "withdrawn")
+        select(run_credentials, runs.c.resource_id)
+        .join(runs, runs.c.id == run_credentials.c.run, isouter=True)
+        .where(run_credentials.c.state != "withdrawn")
     )
     return [
         {
-            "kind": "storedAccessPolicy",
+            "driver": row.driver,
             "name": row.id,
             "run": row.resource_id or row.run,
-            "container": row.container,
-            "permissions": row.permissions,
+            "place": row.place,
+            "folder": names.escape(row.prefix),
+            "access": row.access,
             "state": row.state,
             "until": iso_time(row.expires_at),
         }
         for row in rows
-        if ids.contains(target, row.place) or ids.contains(row.place, target)
+        if ids.contains(target, row.scope) or ids.contains(row.scope, target)
     ]

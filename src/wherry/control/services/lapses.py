@@ -15,7 +15,7 @@ from wherry.control.db.tables_identity import principals
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import (
-    access_policies,
+    credentials,
     grants,
     partition_rows,
     run_end,
@@ -54,7 +54,7 @@ def settle(conn: Connection, run_id: str, now: float, idle_seconds: float) -> No
 def _take_back(conn: Connection, run: RunState, now: float) -> None:
     for oid in grants.users_of(conn, run.id):
         grants.let_go(conn, run.id, oid, now)
-    access_policies.begin_withdrawal(conn, run.id)
+    credentials.begin_withdrawal(conn, run.id)
     text = "Nobody works on the run: its access to the target is taken back until somebody does."
     run_log.tell(conn, run.id, text, now, level="Warning", code="AZSM1023")
 
@@ -78,8 +78,8 @@ def _alive(conn: Connection, oid: str) -> bool:
 
 def _idle(conn: Connection, run: RunState, now: float, seconds: float) -> bool:
     used = grants.last_use(conn, run.id)
-    policy = access_policies.of_run(conn, run.id)
-    stands = policy is not None and policy.state in (access_policies.OPENING, access_policies.LIVE)
+    known = credentials.of_run(conn, run.id)
+    stands = known is not None and known.state in credentials.STANDING
     if (used is None and not stands) or partition_rows.live(conn, run.id, now):
         return False
     served = select(run_work.c.served_at).where(run_work.c.run == run.id)

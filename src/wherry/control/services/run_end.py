@@ -1,7 +1,7 @@
 """The one way in which a run ends, however it ends: state, counters, and everything it held given back.
 
 In one transaction: the ledger is closed, claims and work items go, grants that no other run uses are removed, the
-access policy is marked for withdrawal.  The withdrawal itself is a call over the network: `broker.policies` does it
+credential is marked for withdrawal.  The withdrawal itself is a call over the network: `broker.credentials` does it
 right after, and again until it is acknowledged.
 """
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete
 
 from wherry.control import wakeups
 from wherry.control.db.tables_ledger import claims
-from wherry.control.services import access_policies, consents, grants, partition_rows, run_log, run_state
+from wherry.control.services import consents, credentials, grants, partition_rows, run_log, run_state
 from wherry.control.services.run_state import RunState
 from wherry.model.run import End, RunStatus, ScanStatus
 
@@ -46,7 +46,7 @@ def let_go(conn: Connection, run: str, now: float) -> None:
     conn.execute(delete(claims).where(claims.c.run == run))
     grants.end_run(conn, run, now)
     consents.end_run(conn, run, now)
-    access_policies.begin_withdrawal(conn, run)
+    credentials.begin_withdrawal(conn, run)
 
 
 def _tell(conn: Connection, run: RunState, end: End, now: float) -> None:

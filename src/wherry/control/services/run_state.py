@@ -39,7 +39,7 @@ class RunState:
     source: Place
     target: Place
     scope: str
-    account_key: str | None
+    opening: dict[str, Any] | None
     counters: Counters
     created_at: float
     started_at: float | None
@@ -89,7 +89,7 @@ def of_row(row: Row[Any]) -> RunState:
         agents=row.group_key or row.agent_key or "", grouped=row.group_key is not None,
         status=RunStatus(row.status), scan_status=row.scan_status, options=JobOptions.from_json(row.options),
         source=Place.from_json(row.source), target=Place.from_json(row.target), scope=row.scope,
-        account_key=row.account_key, counters=Counters.from_json(row.counters), created_at=row.created_at,
+        opening=row.opening, counters=Counters.from_json(row.counters), created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at, progressed_at=row.progressed_at,
         not_before_at=row.not_before_at, since=row.since, boot=row.boot,
         target_seen=row.target_seen, noted=row.noted, put_off=row.put_off,

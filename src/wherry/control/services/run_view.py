@@ -9,10 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, tuple_
 
-from wherry.control.db.tables_ledger import grant_uses, run_work, sas_policies
+from wherry.control.db.tables_credentials import run_credentials
+from wherry.control.db.tables_ledger import grant_uses, run_work
 from wherry.control.db.tables_runs import runs
+from wherry.control.services import credentials
 from wherry.control.services.resource_store import Json
 from wherry.model import ids
+from wherry.model.drivers import BLOB_SAS
 from wherry.model.outcomes import COUNTERS, iso_time
 from wherry.model.run import TERMINAL, ScanStatus
 
@@ -100,17 +103,16 @@ def active_run(conn: Connection, *, job_key: str | None = None, endpoint: str | 
 def run_into(conn: Connection, scope_key: str, now: float) -> str | None:
     """A run that may write at `scope_key` or below: it has not ended, or its access is still to be taken back.
 
-    What could not be taken back in time has ended by itself with the expiry of its policy.
+    What could not be taken back in time has ended by itself with the expiry of its credential.
     """
     going = (
         select(runs.c.id, run_work.c.scope)
         .join(run_work, run_work.c.run == runs.c.id)
         .where(runs.c.status.not_in(_ENDED))
     )
-    standing = select(
-        sas_policies.c.run,
-        sas_policies.c.account_key + "/blobservices/default/containers/" + sas_policies.c.container,
-    ).where(sas_policies.c.state != "withdrawn", sas_policies.c.expires_at > now)
+    standing = select(run_credentials.c.run, run_credentials.c.scope).where(
+        run_credentials.c.state != "withdrawn", run_credentials.c.expires_at > now
+    )
     found = [*conn.execute(going), *conn.execute(standing)]
     return next((str(run) for run, scope in found if ids.contains(scope_key, scope)), None)
 
@@ -143,18 +145,20 @@ def access_of(conn: Connection, run: str) -> Json:
     """
     scope = conn.execute(select(run_work.c.scope).where(run_work.c.run == run)).scalar()
     made = conn.execute(select(grant_uses.c.assignment).where(grant_uses.c.run == run)).scalars().all()
-    policy = conn.execute(
-        select(sas_policies.c.id, sas_policies.c.state, sas_policies.c.ended_at).where(
-            sas_policies.c.run == run
-        )
-    ).first()
+    known = credentials.of_run(conn, run)
     told: Json = {"enforcedScope": scope, "accessState": "Open" if made else "None"}
     if made:
         told["roleAssignments"] = list(made)
-    if policy is not None:
-        told |= {"accessPolicy": policy.id, "accessState": _ACCESS[policy.state]}
-        if policy.ended_at is not None:
-            told["accessEndTime"] = _time(policy.ended_at)
+    if known is not None:
+        told |= {
+            "credential": known.id,
+            "credentialDriver": known.driver,
+            "accessState": _ACCESS[known.state],
+        }
+        if known.driver == BLOB_SAS.name:
+            told["accessPolicy"] = known.id
+        if known.ended_at is not None:
+            told["accessEndTime"] = _time(known.ended_at)
     return {name: value for name, value in told.items() if value is not None}
 
 

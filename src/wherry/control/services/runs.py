@@ -27,11 +27,13 @@ from wherry.control.services import (
     resource_store,
     run_end,
     run_log,
+    run_sides,
     run_state,
     run_view,
 )
 from wherry.control.services.resource_store import Json, Resource
-from wherry.model import ids, names
+from wherry.control.services.run_sides import Side
+from wherry.model import ids
 from wherry.model import run as life
 from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.ledger import Part, Phase, Span
@@ -40,18 +42,6 @@ from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Place
 
 JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
-_ENDPOINT = "microsoft.storagemover/storagemovers/endpoints"
-_CONTAINERS = "blobServices/default/containers"
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """An endpoint of a job with its place; `scope` is where rights on it are given."""
-
-    endpoint: Resource
-    place: Place
-    scope: str
-    account_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +69,8 @@ def start(conn: Connection, caller: Caller, job_key: str) -> str:
         )
     mover = job.id.partition("/projects/")[0]
     workers = _workers(conn, job, mover)
-    source = _side(conn, job, mover, "source")
-    target = _side(conn, job, mover, "target")
+    source = run_sides.side(conn, job, mover, "source")
+    target = run_sides.side(conn, job, mover, "target")
     _refuse_containment(source.place, target.place)
     run = str(uuid.uuid4())
     resource_id = _write(conn, caller, job, run, workers, source, target)
@@ -149,30 +139,6 @@ def _workers(conn: Connection, job: Resource, mover: str) -> _Workers:
     return _Workers(key, str(name), bool(group), tuple(members), oids)
 
 
-def _side(conn: Connection, job: Resource, mover: str, side: str) -> _Side:
-    name = job.properties[f"{side}Name"]
-    endpoint = resource_store.find(conn, f"{mover}/endpoints/{name}", _ENDPOINT)
-    if endpoint is None:
-        raise ApiError(
-            400, "EndpointNotFound", f"There is no endpoint '{name}' in this mover.", f"properties.{side}Name"
-        )
-    try:
-        subpath = names.clean_subpath(job.properties.get(f"{side}Subpath") or "")
-    except UsageError as refused:
-        raise ApiError(400, "InvalidSubpath", str(refused), f"properties.{side}Subpath") from refused
-    told = endpoint.properties
-    if told["endpointType"] == claims.LOCAL:
-        return _Side(endpoint, Place(claims.LOCAL, told["path"], subpath), endpoint.id)
-    account = resource_store.find(conn, told["storageAccountResourceId"])
-    if account is None:
-        message = f"The storage account '{told['storageAccountResourceId']}' of endpoint '{name}' is not registered."
-        raise ApiError(400, "StorageAccountNotFound", message, f"properties.{side}Name")
-    container = told["blobContainerName"]
-    url = f"{account.properties['wherry']['blobEndpoint']}/{container}"
-    place = Place(told["endpointType"], url, subpath)
-    return _Side(endpoint, place, f"{account.id}/{_CONTAINERS}/{container}", account.key)
-
-
 def _refuse_containment(source: Place, target: Place) -> None:
     if source.kind != target.kind:
         return
@@ -189,7 +155,7 @@ def _claim(conn: Connection, run: str, target: Place, workers: _Workers) -> None
 
 
 def _consent(
-    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, target: _Side
+    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, target: Side
 ) -> None:
     """Write down who lets the agents into the target; nothing when all of them may enter already."""
     role = grants.role_for(job.properties["copyMode"] == "Mirror")
@@ -215,7 +181,7 @@ def _options(job: Resource, now: float) -> JobOptions:
 
 
 def _write(
-    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, source: _Side, target: _Side
+    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, source: Side, target: Side
 ) -> str:
     resource_id = f"{job.id}/jobRuns/{run}"
     values: Mapping[str, Any] = {
@@ -237,7 +203,7 @@ def _write(
     conn.execute(
         insert(run_work).values(
             run=run, group_key=workers.key if workers.grouped else None, scope=target.scope,
-            account_key=target.account_key, progressed_at=caller.now,
+            opening=None if target.opening is None else target.opening.to_json(), progressed_at=caller.now,
         )
     )  # fmt: skip
     return resource_id

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from wherry.control import wakeups
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
-from wherry.control.services import access_policies, grants, partition_rows, phases, run_end, run_state
+from wherry.control.services import credentials, grants, partition_rows, phases, run_end, run_state
 from wherry.model import ledger
 from wherry.model import run as life
 
@@ -18,14 +18,14 @@ from wherry.model import run as life
 def give_back(conn: Connection, oid: str, now: float) -> None:
     """Take leases, grants and credentials of an identity away; others of its group go on with credentials of their own.
 
-    Agents of a run share its access policy: where one knew it, it goes, and whoever works there takes a new lease.
+    Agents of a run share its credential: where one knew it, it goes, and whoever works there takes a new lease.
     """
     held = (partitions.c.holder == oid) & (partitions.c.expires_at > 0)
     touched = set(conn.execute(select(partitions.c.run).where(held)).scalars())
     _release(conn, held, lost=True)
     for run in touched | set(grants.runs_of(conn, oid)):
         grants.let_go(conn, run, oid, now)
-        if access_policies.begin_withdrawal(conn, run):
+        if credentials.begin_withdrawal(conn, run):
             _release(conn, (partitions.c.run == run) & (partitions.c.expires_at > 0), lost=False)
         phases.settle(conn, run, now)
     wakeups.stir(conn)

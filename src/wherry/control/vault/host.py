@@ -45,6 +45,14 @@ def name_of(service: Plane, host: str) -> str:
     raise ApiError(404, "VaultNotFound", "This host is no vault.")
 
 
+def ours(service: Plane, host: str) -> str | None:
+    """The vault of ours that `host` is, whether it is there or not; None for a host that is none of ours."""
+    try:
+        return name_of(service, host)
+    except ApiError:
+        return None
+
+
 async def scope(request: Request) -> str:
     """The scope that a request is about: the secret that its path names, else the vault."""
     service = plane(request)
