@@ -67,7 +67,9 @@ def who(
     target: Annotated[
         str,
         typer.Option(
-            metavar="ID", show_default=False, help="The id of a container, a storage account, a vault …"
+            metavar="ID",
+            show_default=False,
+            help="The id of a container, an endpoint, a storage account, a vault …",
         ),
     ],
 ) -> Any:

@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from wherry.model import ids
+from wherry.model.errors import ApiError
 
 Kind = Literal["public", "session", "bearer", "resource", "agent", "enrolment"]
 Audience = Literal["arm", "vault", "graph"]
 ScopeOf = Callable[[Request], str | Awaitable[str]]
+Refused = Callable[[Request, ApiError], Response]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -31,7 +34,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Access:
     """Who may call a route.  Made by the functions below only.
 
-    `routine`: the audit counts allowed calls, as it does reads, in place of a record for each.
+    `routine`: the audit counts allowed calls, as it does reads, in place of a record for each.  `refused` makes the
+    answer to an `ApiError` where it is not JSON.
     """
 
     kind: Kind
@@ -40,6 +44,7 @@ class Access:
     data: bool = False
     audience: Audience = "arm"
     routine: bool = False
+    refused: Refused | None = None
 
 
 def public() -> Access:
@@ -48,7 +53,10 @@ def public() -> Access:
 
 
 def session() -> Access:
-    """Somebody who signed in with the browser; others are sent to the sign-in page."""
+    """Somebody who signed in with the browser; others are sent to the sign-in page.
+
+    The guard only counts the calls: what a page does is decided and recorded by what it does (`pages.frame.do`).
+    """
     return Access("session")
 
 

@@ -16,6 +16,10 @@ from wherry.control.agents import machine_identity, registration, work
 from wherry.control.arm import areas as arm
 from wherry.control.directory import groups, objects, programs, users
 from wherry.control.identity import device, discovery, pages, token
+from wherry.control.pages import access as access_page
+from wherry.control.pages import agents as agents_page
+from wherry.control.pages import frame as page_frame
+from wherry.control.pages import jobs as jobs_page
 from wherry.control.plane import Plane
 from wherry.control.vault import api as vault
 
@@ -25,6 +29,10 @@ AREAS: tuple[Routes, ...] = (
     device.routes,
     token.routes,
     pages.routes,
+    page_frame.routes,
+    agents_page.routes,
+    jobs_page.routes,
+    access_page.routes,
     users.routes,
     groups.routes,
     programs.routes,

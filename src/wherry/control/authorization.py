@@ -6,6 +6,8 @@ assign roles at the exact target of a job, and whether an absent person still ha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, select
 
 from wherry.control import refusals
@@ -33,6 +35,14 @@ def require(
     if not decision.allowed:
         raise refusals.forbidden(principal, action, scope)
     return decision
+
+
+def allowed(
+    conn: Connection, principal: Principal, action: str, scopes: Iterable[str], now: float
+) -> set[str]:
+    """Those scopes at which `principal` may do `action`: what a list may show."""
+    facts = role_assignments.facts_of(conn, principal.oid, now)
+    return {scope for scope in scopes if policy.decide(principal, action, scope, facts).allowed}
 
 
 def decide_for(

@@ -55,20 +55,23 @@ class GuardedRoute(APIRoute):
             if access.kind == "public":
                 return await handle(request)
             if access.kind == "session":
-                return await _signed_in(request, handle)
+                return await _signed_in(request, access, handle)
             return await _admitted(request, access, handle)
 
         return guarded
 
 
-async def _signed_in(request: Request, handle: Handler) -> Response:
+async def _signed_in(request: Request, access: Access, handle: Handler) -> Response:
     principal = await sessions.principal_of(plane(request), request)
     if principal is None:
         return RedirectResponse("/signin", 303)
     request.state.principal = principal
-    return await _accounted(
-        request, handle, audit.of(principal, "wherry/page", "allowed", scope=request.url.path)
-    )
+    try:
+        return await _accounted(request, handle, audit.of(principal, "wherry/page", "allowed"), routine=True)
+    except ApiError as refused:
+        if access.refused is None:
+            raise
+        return access.refused(request, refused)
 
 
 async def _admitted(request: Request, access: Access, handle: Handler) -> Response:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wherry.control.access import Routes, resource
-from wherry.control.arm.request import check_version, path_of
+from wherry.control.arm.request import caller_of, check_version, path_of
+from wherry.control.caller import Caller
 from wherry.control.plane import plane
 from wherry.control.services import access_questions, scopes
+from wherry.control.services.resource_store import Json
 from wherry.control.services.role_requests import PROVIDER
 from wherry.model.errors import ApiError
 
@@ -42,16 +45,21 @@ async def decisions(request: Request) -> Response:
 
 
 async def holders(request: Request) -> Response:
-    """Everybody who can reach the data here at this moment."""
-    service = plane(request)
-    return JSONResponse(
-        await service.database.read(access_questions.who, await _scope(request), service.clock())
-    )
+    """Everybody who can reach the data here at this moment; of an endpoint, the data of its container."""
+    scope, asks = await _scope(request), caller_of(request)
+    return JSONResponse(await plane(request).database.read(_holders, asks, scope))
 
 
 for _root in ("", "/{scope:path}"):
     for _name, _endpoint in (("accessDecisions", decisions), ("accessHolders", holders)):
         routes.get(f"{_root}/providers/{PROVIDER}/{_name}", resource(_READ))(_endpoint)
+
+
+def _holders(conn: Connection, asks: Caller, scope: str) -> Json:
+    place = access_questions.place_of(conn, scope)
+    if place != scope:
+        asks.authorize(conn, _READ, place)
+    return access_questions.who(conn, place, asks.now)
 
 
 async def _scope(request: Request) -> str:

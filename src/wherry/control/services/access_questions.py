@@ -16,7 +16,7 @@ from wherry.control.db.tables_credentials import run_credentials
 from wherry.control.db.tables_identity import principals, users
 from wherry.control.db.tables_ledger import consents, grant_uses, grants
 from wherry.control.db.tables_runs import runs
-from wherry.control.services import memberships, role_assignments
+from wherry.control.services import memberships, resource_store, role_assignments
 from wherry.control.services.resource_store import Json
 from wherry.model import ids, names
 from wherry.model.errors import ApiError
@@ -25,6 +25,7 @@ from wherry.trust import explain, policy
 from wherry.trust.explain import Finding
 from wherry.trust.roles import ROLES, Role
 
+_ENDPOINT = "microsoft.storagemover/storagemovers/endpoints"
 _REACH = {
     "read": (
         "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
@@ -64,6 +65,17 @@ def why(conn: Connection, told: str, action: str, scope: str, now: float, *, dat
     return answer
 
 
+def place_of(conn: Connection, target: str) -> str:
+    """Where rights on the data of a target are given: an endpoint's container, else the target itself."""
+    endpoint = resource_store.find(conn, target, _ENDPOINT)
+    told = endpoint.properties if endpoint is not None else {}
+    if "blobContainerName" not in told:
+        return target
+    account = resource_store.find(conn, told["storageAccountResourceId"])
+    where = account.id if account is not None else told["storageAccountResourceId"]
+    return f"{where}/blobServices/default/containers/{told['blobContainerName']}"
+
+
 def who(conn: Connection, target: str, now: float) -> Json:
     """Everybody who can reach the data of a target at this moment, and the credentials that are out for it."""
     found: list[Json] = []
@@ -90,6 +102,22 @@ def who(conn: Connection, target: str, now: float) -> Json:
         "asOf": iso_time(now),
         "holders": found,
         "credentials": _credentials(conn, target),
+    }
+
+
+def assignment(conn: Connection, row: Row[Any]) -> Json:
+    """One assignment: who holds it, in which role, where, until when and why."""
+    role = ROLES.get(row.role)
+    holder = conn.execute(select(principals).where(principals.c.oid == row.principal_id)).first()
+    return {
+        "principal": _shown(holder)
+        if holder is not None
+        else {"id": row.principal_id, "name": row.principal_id},
+        "roleName": role.name if role is not None else row.role,
+        "scope": row.scope,
+        "until": _until(row.condition),
+        "roleAssignment": row.name,
+        "why": _reason(conn, row),
     }
 
 
@@ -169,6 +197,7 @@ def _reason(conn: Connection, row: Row[Any]) -> Json:
     """Who gave it when; for what Wherry made, the consent behind it and the runs that use it."""
     told: Json = {
         "assignedBy": row.created_by,
+        "assignedByName": _name(conn, row.created_by),
         "assignedAt": iso_time(row.created_at),
         "description": row.description,
     }
@@ -181,8 +210,13 @@ def _reason(conn: Connection, row: Row[Any]) -> Json:
         using = select(runs.c.resource_id).join(grant_uses, grant_uses.c.run == runs.c.id)
         told["consent"] = grant.id
         told["consentedBy"] = grant.author
+        told["consentedByName"] = _name(conn, grant.author)
         told["runs"] = list(conn.execute(using.where(grant_uses.c.assignment == row.name)).scalars())
     return told
+
+
+def _name(conn: Connection, oid: str) -> str:
+    return _names(conn, {oid}).get(oid, oid)
 
 
 def _credentials(conn: Connection, target: str) -> list[Json]:

@@ -35,10 +35,15 @@ def role_for(mirror: bool) -> Role:
 
 def suffices_without_us(conn: Connection, oid: str, role: Role, scope: str, now: float) -> bool:
     """Whether an agent may do all that `role` holds at `scope` by assignments that we did not make."""
-    ours = set(conn.execute(select(grants.c.assignment).where(grants.c.principal_id == oid)).scalars())
+    ours = made_for(conn, oid)
     facts = role_assignments.facts_of(conn, oid, now)
     foreign = [one for one in facts.assignments if one.id not in ours]
     return _allowed(oid, role, scope, replace(facts, assignments=foreign))
+
+
+def made_for(conn: Connection, oid: str) -> set[str]:
+    """The names of the assignments that we made for an agent and that stand."""
+    return set(conn.execute(select(grants.c.assignment).where(grants.c.principal_id == oid)).scalars())
 
 
 def holds(conn: Connection, oid: str, role: Role, scope: str, now: float) -> bool:

@@ -40,12 +40,13 @@ from wherry.model.ledger import Part, Phase, Span
 from wherry.model.options import JobOptions
 from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Place
+from wherry.trust.roles import Role
 
 JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
 
 
 @dataclass(frozen=True, slots=True)
-class _Workers:
+class Workers:
     """Who may work on a run: the key and the name of an agent or of a group, and the identities there are."""
 
     key: str
@@ -53,6 +54,20 @@ class _Workers:
     grouped: bool
     members: tuple[str, ...]
     oids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undertaking:
+    """What a start of a job comes to: who works, from where to where, in which role at the target."""
+
+    job: Resource
+    workers: Workers
+    source: Side
+    target: Side
+
+    @property
+    def role(self) -> Role:
+        return grants.role_for(self.job.properties["copyMode"] == "Mirror")
 
 
 def start(conn: Connection, caller: Caller, job_key: str) -> str:
@@ -67,19 +82,25 @@ def start(conn: Connection, caller: Caller, job_key: str) -> str:
         raise ApiError(
             409, "JobAlreadyRunning", f"The job run '{going}' has not ended. Stop it, or wait for its end."
         )
-    mover = job.id.partition("/projects/")[0]
-    workers = _workers(conn, job, mover)
-    source = run_sides.side(conn, job, mover, "source")
-    target = run_sides.side(conn, job, mover, "target")
-    _refuse_containment(source.place, target.place)
+    found = survey(conn, job.key)
+    _refuse_containment(found.source.place, found.target.place)
     run = str(uuid.uuid4())
-    resource_id = _write(conn, caller, job, run, workers, source, target)
-    _claim(conn, run, target.place, workers)
-    _consent(conn, caller, job, run, workers, target)
+    resource_id = _write(conn, caller, job, run, found.workers, found.source, found.target)
+    _claim(conn, run, found.target.place, found.workers)
+    _consent(conn, caller, run, found)
     partition_rows.add(conn, run, [Part(Phase.COPY, Span())])
     run_log.tell(conn, run, f"Started by {caller.name}.", caller.now)
     wakeups.stir(conn)
     return resource_id
+
+
+def survey(conn: Connection, job_key: str) -> Undertaking:
+    """What the job says as things are now; nothing is changed."""
+    job = _job(conn, job_key)
+    mover = job.id.partition("/projects/")[0]
+    workers = _workers(conn, job, mover)
+    sides = [run_sides.side(conn, job, mover, which) for which in ("source", "target")]
+    return Undertaking(job, workers, *sides)
 
 
 def stop(conn: Connection, caller: Caller, job_key: str) -> str:
@@ -113,7 +134,7 @@ def _job(conn: Connection, job_key: str) -> Resource:
     return job
 
 
-def _workers(conn: Connection, job: Resource, mover: str) -> _Workers:
+def _workers(conn: Connection, job: Resource, mover: str) -> Workers:
     group = (job.properties.get("wherry") or {}).get("agentGroup")
     name = group or job.properties.get("agentName")
     if not name:
@@ -136,7 +157,7 @@ def _workers(conn: Connection, job: Resource, mover: str) -> _Workers:
         raise ApiError(
             409, "AgentNotRegistered", f"{who} registered: register it on its machine, then start again."
         )
-    return _Workers(key, str(name), bool(group), tuple(members), oids)
+    return Workers(key, str(name), bool(group), tuple(members), oids)
 
 
 def _refuse_containment(source: Place, target: Place) -> None:
@@ -147,23 +168,21 @@ def _refuse_containment(source: Place, target: Place) -> None:
         raise refusal(RunError("AZSM1033"))
 
 
-def _claim(conn: Connection, run: str, target: Place, workers: _Workers) -> None:
+def _claim(conn: Connection, run: str, target: Place, workers: Workers) -> None:
     try:
         claims.make(conn, run, target, workers.members)
     except RunError as busy:
         raise refusal(busy) from busy
 
 
-def _consent(
-    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, target: Side
-) -> None:
+def _consent(conn: Connection, caller: Caller, run: str, found: Undertaking) -> None:
     """Write down who lets the agents into the target; nothing when all of them may enter already."""
-    role = grants.role_for(job.properties["copyMode"] == "Mirror")
-    if all(grants.suffices_without_us(conn, oid, role, target.scope, caller.now) for oid in workers.oids):
+    role, scope = found.role, found.target.scope
+    if all(grants.suffices_without_us(conn, oid, role, scope, caller.now) for oid in found.workers.oids):
         return
-    caller.authorize(conn, consents.ASSIGN, target.scope)
+    caller.authorize(conn, consents.ASSIGN, scope)
     consents.record(
-        conn, run=run, job_key=job.key, scope=target.scope, role=role.guid, agents=workers.key,
+        conn, run=run, job_key=found.job.key, scope=scope, role=role.guid, agents=found.workers.key,
         author=caller.principal.oid, now=caller.now,
     )  # fmt: skip
 
@@ -181,7 +200,7 @@ def _options(job: Resource, now: float) -> JobOptions:
 
 
 def _write(
-    conn: Connection, caller: Caller, job: Resource, run: str, workers: _Workers, source: Side, target: Side
+    conn: Connection, caller: Caller, job: Resource, run: str, workers: Workers, source: Side, target: Side
 ) -> str:
     resource_id = f"{job.id}/jobRuns/{run}"
     values: Mapping[str, Any] = {

@@ -1,0 +1,366 @@
+"""The pages of who is signed in: agents, start of jobs, access; the same rights and the same records as the API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from tests.forms import hidden
+from tests.unit.control.conftest import URL, Clock
+from tests.unit.control.stage import ACCOUNT, CONTAINER, MOVER, Stage
+from wherry.control import audit
+from wherry.control.app import create_app
+from wherry.control.db.tables_identity import principals
+from wherry.control.identity import sessions
+from wherry.control.identity.sessions import COOKIE
+from wherry.control.plane import Plane
+from wherry.control.services import presence, resource_store, role_assignments
+from wherry.model import ids
+from wherry.trust.roles import BLOB_DATA_OWNER, CONTRIBUTOR, OWNER, READER
+
+EVIL = "<script>alert(1)</script>"
+PAGES = ("/agents", "/start", "/access")
+
+
+class World:
+    """A mover with an agent and a job, and browsers of people."""
+
+    def __init__(self, plane: Plane, clock: Clock) -> None:
+        self.plane = plane
+        self.clock = clock
+        self.app = create_app(plane)
+        with self.staged() as stage:
+            self.admin = str(stage.admin)
+            self.agent = stage.agent("a")
+            self.job = stage.job(container="photos", agentName="a", targetSubpath="p")
+
+    @contextmanager
+    def staged(self) -> Iterator[Stage]:
+        with self.plane.database.transaction() as conn:
+            stage = Stage.__new__(Stage)
+            stage.conn, stage.now, stage.agents = conn, self.clock.now, {}
+            if resource_store.find(conn, MOVER) is None:
+                stage.__post_init__()
+            else:
+                stage.admin = self.admin
+                stage.agents["a"] = self.agent
+            yield stage
+
+    def person(self, *roles: tuple[str, str]) -> str:
+        """Somebody with these roles at these scopes; the object id."""
+        with self.staged() as stage:
+            oid = stage.user()
+            for role, scope in roles:
+                stage.assign(role, oid, scope, "User")
+        return oid
+
+    @contextmanager
+    def _session(self, oid: str) -> Iterator[str]:
+        with self.plane.database.transaction() as conn:
+            yield sessions.begin(conn, oid, self.clock.now)
+
+    def browser(self, oid: str = "") -> httpx.AsyncClient:
+        """A browser in which somebody has just signed in, by default the administrator."""
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=URL)
+        with self._session(oid or self.admin) as value:
+            client.cookies.set(COOKIE, value, domain="plane.example")
+        return client
+
+    def records(self, action: str) -> list[dict[str, Any]]:
+        with self.plane.database.snapshot() as conn:
+            assert audit.verify(conn) is None
+            return [one for one in audit.records(conn) if one["action"].lower() == action.lower()]
+
+    def assignments(self) -> list[str]:
+        with self.plane.database.snapshot() as conn:
+            return [one.id for one in role_assignments.of_principal(conn, self.agent.oid)]
+
+    def at_work(self) -> str:
+        """A run of the job that the agent works on, with a grant; its GUID."""
+        with self.staged() as stage:
+            run = stage.start(self.job)
+            stage.admit(run, "a")
+            stage.lease(run, "a")
+        return run
+
+
+@pytest.fixture
+def world(plane: Plane, clock: Clock) -> World:
+    return World(plane, clock)
+
+
+@pytest.fixture
+async def admin(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    async with world.browser() as client:
+        yield client
+
+
+async def press(client: httpx.AsyncClient, path: str, page: httpx.Response, **fields: str) -> httpx.Response:
+    """Press the button of a page's form."""
+    return await client.post(path, data={**hidden(page.text), **fields})
+
+
+async def test_agents_are_listed_with_what_they_do(world: World, admin: httpx.AsyncClient) -> None:
+    page = await admin.get("/agents")
+    assert page.status_code == 200
+    assert all(word in page.text for word in (">a<small>", "storage mover m", "nothing"))
+    world.at_work()
+    page = await admin.get("/agents")
+    assert world.job.rpartition("/")[2] in page.text
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/agents/unregister", "/access/revoke"])
+async def test_who_is_not_signed_in_is_sent_to_the_sign_in(world: World, path: str) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url=URL) as nobody:
+        answer = await nobody.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+        if path not in ("/agents", "/access"):
+            assert (await nobody.post(path, data={"x": "y"})).status_code == 303
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_pages_load_nothing_foreign_and_are_not_framed(admin: httpx.AsyncClient, path: str) -> None:
+    page = await admin.get(path)
+    policy = page.headers["content-security-policy"]
+    assert policy == (
+        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    assert page.headers["x-frame-options"] == "DENY"
+    assert all(word not in page.text for word in ("<script", "style=", "http:"))
+    assert not re.search(r"<[^>]* on\w+=", page.text)
+    assert '<html lang="en">' in page.text
+    assert page.text.count("<h1>") == 1
+    style = await admin.get("/pages/style.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert all(word not in style.text for word in ("url(", "@import"))
+
+
+async def test_an_agent_is_unregistered_after_a_question(world: World, admin: httpx.AsyncClient) -> None:
+    run = world.at_work()
+    (assignment,) = world.assignments()
+    question = await admin.get("/agents/unregister", params={"id": world.agent.key})
+    assert "what it works on stops" in question.text
+    assert world.assignments() == [assignment]
+    answer = await press(admin, "/agents/unregister", question)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/agents?unregistered=a")
+    assert world.assignments() == []
+    with world.staged() as stage:
+        assert presence.oid_of(stage.conn, world.agent.key) is None
+        assert stage.row(run).error_code == "AZSM1041"
+    (record,) = world.records("Microsoft.StorageMover/storageMovers/agents/delete")
+    assert (record["result"], record["actor"], ids.key(record["scope"])) == (
+        "allowed", world.admin, world.agent.key,
+    )  # fmt: skip
+    listed = await admin.get(answer.headers["location"])
+    assert "is unregistered" in listed.text
+    assert (await press(admin, "/agents/unregister", question)).status_code == 404
+
+
+async def test_a_job_is_started_with_the_grant_that_was_shown(world: World, admin: httpx.AsyncClient) -> None:
+    assert world.job.rpartition("/")[2] in (await admin.get("/start")).text
+    plan = await admin.get(
+        "/start", params={"job": world.job.upper().replace("/SUBSCRIPTIONS", "/subscriptions")}
+    )
+    for shown in ("Storage Mover Job Writer", CONTAINER, "DateTimeLessThan", world.agent.oid, "15 minutes"):
+        assert shown in plan.text, shown
+    with world.staged() as stage:
+        assert stage.conn.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 0
+        assert stage.conn.exec_driver_sql("SELECT count(*) FROM consents").scalar_one() == 0
+    answer = await press(admin, "/start", plan)
+    assert answer.status_code == 303, answer.text
+    with world.staged() as stage:
+        run = stage.conn.exec_driver_sql("SELECT id FROM runs").scalar_one()
+        stage.admit(run, "a")
+        (consent,) = stage.conn.exec_driver_sql("SELECT author, scope FROM consents").all()
+        assert tuple(consent) == (world.admin, CONTAINER)
+    again = await admin.get(answer.headers["location"])
+    assert "The run that goes on" in again.text
+    assert '<button type="submit">' not in again.text
+    twice = await press(admin, "/start", plan)
+    assert (twice.status_code, "has not ended" in twice.text) == (409, True)
+    assert [one["result"] for one in world.records(
+        "Microsoft.StorageMover/storageMovers/projects/jobDefinitions/startJob/action"
+    )] == ["allowed", "refused"]  # fmt: skip
+
+
+async def test_attack_48_who_may_not_grant_sees_what_to_do_and_grants_nothing(world: World) -> None:
+    oid = world.person((CONTRIBUTOR.guid, MOVER))
+    async with world.browser(oid) as contributor:
+        plan = await contributor.get("/start", params={"job": world.job})
+        assert "It cannot be started by you" in plan.text
+        assert "Role Based Access Control Administrator" in plan.text
+        assert f"--scope {CONTAINER}" in plan.text
+        assert hidden(plan.text).keys() == {"form_token"}
+        answer = await press(contributor, "/start", plan, job=world.job)
+    assert (answer.status_code, "roleAssignments/write" in answer.text) == (403, True)
+    with world.staged() as stage:
+        for table in ("runs", "consents", "grants", "claims"):
+            assert stage.conn.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() == 0
+    assert world.records("Microsoft.StorageMover/storageMovers/projects/jobDefinitions/startJob/action")[-1][
+        "result"
+    ] == "refused"  # fmt: skip
+
+
+async def test_attack_49_an_owner_of_the_mover_does_not_let_agents_into_the_account_of_others(
+    world: World,
+) -> None:
+    async with world.browser(world.person((OWNER.guid, MOVER))) as owner:
+        answer = await press(owner, "/start", await owner.get("/start"), job=world.job)
+        assert answer.status_code == 403
+        assert CONTAINER in answer.text
+        # Nor does the page tell who reaches what is not theirs.
+        assert "photos" not in (await owner.get("/access")).text
+    assert world.assignments() == []
+
+
+async def test_who_may_read_sees_lists_and_presses_nothing(world: World) -> None:
+    run = world.at_work()
+    (assignment,) = world.assignments()
+    async with world.browser(world.person((READER.guid, "/"))) as reader:
+        agents = await reader.get("/agents")
+        assert ">a<small>" in agents.text
+        assert "Unregister" not in agents.text
+        form = await reader.get("/access")
+        for path, fields, action in (
+            (
+                "/agents/unregister",
+                {"id": world.agent.key},
+                "microsoft.storagemover/storagemovers/agents/delete",
+            ),
+            ("/access/revoke", {"name": assignment}, "microsoft.authorization/roleassignments/delete"),
+        ):
+            answer = await press(reader, path, form, **fields)
+            assert (answer.status_code, "You may not do that" in answer.text) == (403, True)
+            assert world.records(action)[-1]["result"] == "denied"
+    assert world.assignments() == [assignment]
+    with world.staged() as stage:
+        assert not stage.run(run).ended
+
+
+async def test_who_has_no_role_sees_nothing(world: World) -> None:
+    world.at_work()
+    (assignment,) = world.assignments()
+    async with world.browser(world.person()) as stranger:
+        for path in PAGES:
+            page = (await stranger.get(path)).text
+            assert 'class="empty"' in page
+            assert "<tbody>" not in page
+        for path, told in (
+            ("/start", {"job": world.job}), ("/agents/unregister", {"id": world.agent.key}),
+            ("/access/revoke", {"name": assignment}), ("/access/revoke", {"name": "nothing"}),
+            ("/agents/unregister", {"id": "/../x"}), ("/agents/unregister", {"id": "no id"}),
+        ):  # fmt: skip
+            answer = await stranger.get(path, params=told)
+            assert answer.status_code in (400, 404)
+            assert "<h1>" in answer.text
+
+
+async def test_access_shows_who_until_when_and_why_and_is_taken_away(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    run = world.at_work()
+    with world.staged() as stage:
+        wide = stage.assign(BLOB_DATA_OWNER.guid, world.agent.oid, ACCOUNT)
+    page = await admin.get("/access")
+    for shown in ("container photos of archive", "read, write", "consent of admin", "15 Jan 2027, 09:00 UTC",
+                  "without end", "not by Wherry", "at <span title="):  # fmt: skip
+        assert shown in page.text, shown
+    (ours,) = {*world.assignments()} - {wide}
+    question = await admin.get("/access/revoke", params={"name": ours})
+    assert "A run rests on it and will fail" in question.text
+    assert (await press(admin, "/access/revoke", question)).headers["location"] == "/access?revoked"
+    assert world.assignments() == [wide]
+    (record,) = world.records("Microsoft.Authorization/roleAssignments/delete")
+    assert (record["result"], record["scope"]) == ("allowed", CONTAINER)
+    with world.staged() as stage:
+        stage.stop(world.job) if not stage.run(run).ended else None
+        stage.conn.exec_driver_sql("UPDATE runs SET status = 'Canceled'")
+    assert (await admin.get("/access/revoke", params={"name": ours})).status_code == 404
+
+
+async def test_grants_that_have_ended_are_listed(world: World, admin: httpx.AsyncClient) -> None:
+    with world.staged() as stage:
+        run = stage.start(world.job)
+        stage.admit(run, "a")
+        stage.stop(world.job)
+    page = (await admin.get("/access")).text
+    past = page[page.index("Grants that have ended") :]
+    assert all(word in past for word in ("Storage Mover Job Writer", "container photos of archive", "admin"))
+
+
+async def test_deeds_need_a_form_of_this_browser_and_a_fresh_sign_in(
+    world: World, admin: httpx.AsyncClient, clock: Clock
+) -> None:
+    form = await admin.get("/start", params={"job": world.job})
+    for fields, headers in (
+        ({"job": world.job}, {}),
+        ({"job": world.job, "form_token": "0" * 64}, {}),
+        (hidden(form.text), {"Origin": "https://evil.example"}),
+    ):
+        assert (await admin.post("/start", data=fields, headers=headers)).status_code == 403
+    assert (await admin.post("/start", json=hidden(form.text))).status_code == 400
+    async with world.browser() as other:
+        assert (await press(other, "/start", form)).status_code == 403
+    clock.now += 601
+    stale = await press(admin, "/start", form)
+    assert (stale.status_code, "Sign in again" in stale.text) == (401, True)
+    with world.staged() as stage:
+        assert stage.conn.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 0
+
+
+@pytest.mark.parametrize("page", ["/agents", "/start", "/access", "/access/revoke", "/agents/unregister"])
+async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient, page: str) -> None:
+    """Whatever came into the database by a way that checks less."""
+    world.at_work()
+    (assignment,) = world.assignments()
+    with world.staged() as stage:
+        stage.conn.execute(update(principals).values(name=f"{EVIL}\u202e"))
+        facts = {"agentVersion": EVIL, "localIPAddress": f'"{EVIL}'}
+        presence.beat(stage.conn, world.agent.oid, facts, stage.now, stage.now + 90)
+    told = {"/access/revoke": {"name": assignment}, "/agents/unregister": {"id": world.agent.key}}
+    shown = await admin.get(page, params=told.get(page, {"x": EVIL, "unregistered": EVIL}))
+    assert shown.status_code == 200
+    assert "<script" not in shown.text
+    assert "&lt;script&gt;" in shown.text
+
+
+async def test_what_a_session_lost_it_lost_at_once(world: World, admin: httpx.AsyncClient) -> None:
+    with world.staged() as stage:
+        other = stage.user(OWNER.guid, "/")
+        for one in role_assignments.of_principal(stage.conn, world.admin):
+            role_assignments.remove(stage.conn, one.id)
+    assert other
+    assert "<tbody>" not in (await admin.get("/agents")).text
+    with world.staged() as stage:
+        stage.conn.execute(update(principals).where(principals.c.oid == world.admin).values(enabled=False))
+    assert (await admin.get("/agents")).status_code == 303
+
+
+async def test_the_plan_of_a_job_that_cannot_run_says_why(world: World, admin: httpx.AsyncClient) -> None:
+    with world.staged() as stage:
+        lost = stage.job(container="photos", agentName="a", targetSubpath="p/q")
+        nobody = stage.job(container="other")
+        stage.start(world.job)
+    busy = (await admin.get("/start", params={"job": lost})).text
+    assert "AZSM1027" in busy or "overlapping" in busy
+    alone = (await admin.get("/start", params={"job": nobody})).text
+    assert "names no agent" in alone
+    assert 'name="job"' not in busy + alone
+
+
+async def test_wider_access_that_others_gave_is_told_before_the_start(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    with world.staged() as stage:
+        stage.assign(BLOB_DATA_OWNER.guid, world.agent.oid, ACCOUNT)
+    page = (await admin.get("/start", params={"job": world.job})).text
+    assert "None: the agent may enter the target already." in page
+    assert "can reach it by more than this" in page
+    assert "Storage Blob Data Owner at" in page
+    assert "Give this access" not in page
