@@ -184,7 +184,7 @@ def test_a_registration_tells_its_steps(shell: Shell) -> None:
     assert re.findall(r"^\[(\w+)\]", printed, re.MULTILINE) == [
         "trust", "connect", "key", "code", "approved", "registered",
     ]  # fmt: skip
-    assert re.search(r"Choose the number \d\d there", printed)
+    assert re.search(r"The number that the page asks for is \d\d\.", printed)
     shell.run("agent", "delete", "--name", "agent-3", "--yes")
     assert (
         "already registered"

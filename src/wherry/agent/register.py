@@ -30,7 +30,7 @@ from wherry.client.profile import https_url
 from wherry.client.proven import KeyProofs, refusal
 from wherry.model import ids
 from wherry.model.errors import ApiError, UsageError
-from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest
+from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest, key_words
 
 SCOPE = "https://management.azure.com/agent.register"
 _TENANT = "organizations"
@@ -95,14 +95,17 @@ def register(
             endpoints = Endpoints.discover(connection, _TENANT)
             yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
             proofs = KeyProofs(state.key())
-            yield Step("key", "The agent's key is ready. It never leaves this machine.")
+            words = key_words(state.key().public.thumbprint)
+            yield Step(
+                "key", f"The agent's key is ready and never leaves this machine. Its words are {words}."
+            )
             form = {
                 "client_id": AGENT_CLIENT_ID,
                 "scope": SCOPE,
                 "authorization_details": json.dumps([request.details()]),
             }
             code = device_code.request(connection, endpoints, form, proofs)
-            yield Step("code", _instruction(code, request), code)
+            yield Step("code", _instruction(code, request, words), code)
             answer = device_code.redeem(connection, endpoints, code, AGENT_CLIENT_ID, proofs, sleep)
             yield Step("approved", "The request was approved.")
             with _uninterrupted():
@@ -136,12 +139,13 @@ def trust(
     return Step("trust", f"{url} is trusted, {how}.")
 
 
-def _instruction(code: DeviceCode, request: EnrolmentRequest) -> str:
-    number = f" Choose the number {code.match} there." if code.match else ""
+def _instruction(code: DeviceCode, request: EnrolmentRequest, words: str) -> str:
+    number = f" The number that the page asks for is {code.match}." if code.match else ""
     minutes = int(code.lifetime // 60)
     return (
         f"On any machine with a browser open {code.url}, sign in and enter the code {code.user_code}.{number} "
-        f"It asks to register the agent {request.agent_name} and is good for {minutes} minutes."
+        f"It asks to register the agent {request.agent_name}, whose key has the words {words}, and is good for "
+        f"{minutes} minutes."
     )
 
 

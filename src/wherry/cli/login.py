@@ -38,5 +38,5 @@ def logout() -> None:
 def _show(code: DeviceCode) -> None:
     tell(f"Open {code.url} in a browser, sign in and enter the code {code.user_code}.")
     if code.match:
-        tell(f"Choose the number {code.match} there.")
+        tell(f"The number that the page asks for is {code.match}.")
     tell(f"Waiting; the code is good for {int(code.lifetime // 60)} minutes.")

@@ -52,6 +52,14 @@ def serve(
             "203.0.113.0/24, with commas between. Agents register from anywhere.",
         ),
     ] = None,
+    second_factor: Annotated[
+        Switch | None,
+        typer.Option(
+            show_default=False,
+            help="Whether everybody who signs in has to prove more than a password. On, unless this or the setting "
+            "second_factor says off.",
+        ),
+    ] = None,
     master_key: MasterKeySource = None,
 ) -> None:
     """Run a control plane.
@@ -65,6 +73,8 @@ def serve(
     if device_flow_networks:
         # As any other setting may be told.
         os.environ[f"{PREFIX}DEVICE_FLOW_NETWORKS"] = device_flow_networks
+    if second_factor:
+        os.environ[f"{PREFIX}SECOND_FACTOR"] = second_factor.value
     raise typer.Exit(
         run(
             state, listen, public_url, tls_cert, tls_key, log_level, break_glass=break_glass is Switch.ON,

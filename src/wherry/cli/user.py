@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import hidden_input
+from wherry.cli import hidden_input, user_factor
 from wherry.cli.connected import session
 from wherry.cli.options import Yes
 from wherry.cli.output import answers, confirm, tell
 from wherry.cli.place import segment
 
 app = typer.Typer(no_args_is_help=True, help="People who sign in.")
+app.add_typer(user_factor.app, name="factor")
 
 Name = Annotated[
     str, typer.Option("--name", "-n", metavar="NAME", show_default=False, help="User name, or object id.")

@@ -14,8 +14,8 @@ from wherry.control import dispatch, health, housekeeping
 from wherry.control.access import Routes
 from wherry.control.agents import machine_identity, registration, work
 from wherry.control.arm import areas as arm
-from wherry.control.directory import groups, objects, programs, users
-from wherry.control.identity import device, discovery, pages, token
+from wherry.control.directory import factors, groups, objects, programs, users
+from wherry.control.identity import device, device_pages, discovery, factor_pages, pages, token
 from wherry.control.pages import access as access_page
 from wherry.control.pages import agents as agents_page
 from wherry.control.pages import frame as page_frame
@@ -29,11 +29,14 @@ AREAS: tuple[Routes, ...] = (
     device.routes,
     token.routes,
     pages.routes,
+    factor_pages.routes,
+    device_pages.routes,
     page_frame.routes,
     agents_page.routes,
     jobs_page.routes,
     access_page.routes,
     users.routes,
+    factors.routes,
     groups.routes,
     programs.routes,
     objects.routes,

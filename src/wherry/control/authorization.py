@@ -13,9 +13,11 @@ from sqlalchemy import Connection, select
 from wherry.control import refusals
 from wherry.control.db.tables_identity import principals
 from wherry.control.services import role_assignments
+from wherry.model import ids
 from wherry.trust import policy
 from wherry.trust.policy import Decision
 from wherry.trust.principals import FULL_SCOPE, Principal
+from wherry.trust.roles import OWNER
 
 
 def decide(
@@ -58,3 +60,11 @@ def decide_for(
         return Decision(False, "the identity is gone or disabled")
     absent = Principal(row.kind, oid, "", row.name, frozenset({FULL_SCOPE}))
     return decide(conn, absent, action, scope, now, data=data)
+
+
+def owns(conn: Connection, oid: str, scope: str, now: float) -> bool:
+    """Whether somebody is Owner at `scope` by an assignment without a condition, the own one or a group's."""
+    return any(
+        one.role == OWNER.guid and one.condition is None and ids.contains(one.scope, ids.key(scope))
+        for one in role_assignments.facts_of(conn, oid, now).assignments
+    )

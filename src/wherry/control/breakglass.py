@@ -149,7 +149,8 @@ def _peer(connection: socket.socket) -> int:
 def _approve(conn: Connection, plane: Plane, code: str, uid: int) -> dict[str, Any]:
     now = plane.clock()
     oid = conn.execute(select(meta.c.value).where(meta.c.key == "first_administrator")).scalar_one()
-    grant = device_codes.approve(conn, plane.master, code, oid, now)
+    owners = plane.settings.register_needs_owner
+    grant = device_codes.approve(conn, plane.master, code, oid, now, owners=owners)
     record = Record(
         "",
         "allowed",

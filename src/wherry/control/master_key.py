@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, update
 from wherry.control.db.engine import Database
 from wherry.control.db.tables_identity import secrets, signing_keys
 from wherry.control.db.tables_vault import vault_versions
-from wherry.control.services import credentials, signing, vault, vault_secrets
+from wherry.control.services import credentials, factors, signing, vault, vault_secrets
 from wherry.model.errors import UsageError
 from wherry.trust.keys import KeyTrouble, MasterKey
 
@@ -86,7 +86,7 @@ def reseal(conn: Connection, old: MasterKey, new: MasterKey) -> int:
         sealed = new.seal(old.unseal(row.sealed, context), context)
         conn.execute(update(vault_versions).where(vault_versions.c.seq == row.seq).values(sealed=sealed))
         count += 1
-    return count + credentials.reseal(conn, old, new)
+    return count + credentials.reseal(conn, old, new) + factors.reseal(conn, old, new)
 
 
 def _of_file(path: Path) -> MasterKey:

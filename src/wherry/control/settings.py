@@ -16,6 +16,7 @@ from wherry.control import networks
 from wherry.model.errors import UsageError
 
 PREFIX = "WHERRY_SETTING_"
+_SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,9 @@ class Settings:
     `idle_access` is how long both outlive the last lease of a run that goes on.
     `audit_keep_days` is how long records of the audit trail are kept at least.
     `device_flow_networks` is where others than our agents may ask for a device code: see `networks`.
+    `second_factor` demands one of everybody who signs in (who has one is asked for it in any case), `first_password` is
+    how long a password that has to be changed is good for that, `register_needs_owner` lets nobody but an Owner of
+    mover and group approve an agent.
     """
 
     lease_seconds: float = 60.0
@@ -49,6 +53,9 @@ class Settings:
     segment_limit_mib: int = 16
     audit_keep_days: float = 400.0
     device_flow_networks: str = networks.PRIVATE
+    first_password_seconds: float = 86400.0
+    second_factor: bool = True
+    register_needs_owner: bool = False
 
     @classmethod
     def load(cls, state: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -76,6 +83,9 @@ class Settings:
                 changes[name] = str(value)
                 continue
             kind = type(getattr(self, name))
+            if kind is bool:
+                changes[name] = _switch(name, value)
+                continue
             try:
                 changes[name] = kind(value)
             except (TypeError, ValueError):
@@ -83,3 +93,10 @@ class Settings:
             if changes[name] <= 0:
                 raise UsageError(f"Setting '{name}' must be above zero.")
         return replace(self, **changes)
+
+
+def _switch(name: str, value: object) -> bool:
+    found = _SWITCH.get(str(value).lower())
+    if found is None:
+        raise UsageError(f"Setting '{name}' must be on or off, not {value!r}.")
+    return found

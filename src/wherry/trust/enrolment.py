@@ -6,6 +6,7 @@ registration must be equal to them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ MOVER_ACTION = "Microsoft.StorageMover/storageMovers/agents/write"
 MACHINE_ACTION = "Microsoft.HybridCompute/machines/write"
 """What the approver must be allowed: the first on the mover, the second on its resource group."""
 
+_CONSONANTS = "bdfghjklmnprstvz"
+_VOWELS = "aiou"
+_WORDS = 4
 _FREE_TEXT = re.compile(r"[\x20-\x7e]{0,128}")
 
 
@@ -43,10 +47,11 @@ class EnrolmentRequest:
         return f"/subscriptions/{parsed.subscription}/resourceGroups/{parsed.group}"
 
     def same_as(self, other: EnrolmentRequest) -> bool:
-        """Whether mover and agent are the same, without regard to case."""
-        return (ids.key(self.mover), self.agent_name.lower()) == (
+        """Whether mover and agent, without regard to case, and the host that was shown are the same."""
+        return (ids.key(self.mover), self.agent_name.lower(), self.host_name) == (
             ids.key(other.mover),
             other.agent_name.lower(),
+            other.host_name,
         )
 
     def details(self) -> dict[str, str]:
@@ -78,6 +83,21 @@ class EnrolmentRequest:
         if not all(_FREE_TEXT.fullmatch(words[name]) for name in ("hostName", "agentVersion")):
             raise _malformed("hostName and agentVersion have up to 128 printable ASCII characters")
         return cls(str(mover), words["agentName"], words["hostName"], words["agentVersion"])
+
+
+def key_words(thumbprint: str) -> str:
+    """64 bits of a key's thumbprint as words that two people can read to each other; on agent and page the same.
+
+    They are proquints: a word has 16 bits, four in each consonant and two in each vowel.
+    """
+    bits = int.from_bytes(hashlib.sha256(thumbprint.encode()).digest()[: 2 * _WORDS])
+    return "-".join(_word(bits >> 16 * place & 0xFFFF) for place in reversed(range(_WORDS)))
+
+
+def _word(bits: int) -> str:
+    first, second, third = (_CONSONANTS[bits >> place & 15] for place in (12, 6, 0))
+    one, two = (_VOWELS[bits >> place & 3] for place in (10, 4))
+    return f"{first}{one}{second}{two}{third}"
 
 
 def _malformed(why: str) -> ApiError:

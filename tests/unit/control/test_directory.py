@@ -304,9 +304,9 @@ async def test_a_locked_account_opens_with_a_new_password(directory, plane, cloc
     with plane.database.transaction() as conn:
         for _ in range(6):
             users.record_attempt(conn, "alice", "192.0.2.1", right=False, now=clock.now)
-        assert users.verifier_of(conn, "alice", clock.now) == (None, None)
+        assert users.verifier_of(conn, "alice", clock.now, 86400.0) == (None, None)
     await directory.ask(
         "PATCH", "/users/alice", {"passwordProfile": {"password": "another long password 2"}}, 204
     )
     with plane.database.snapshot() as conn:
-        assert users.verifier_of(conn, "alice", clock.now)[1] is not None
+        assert users.verifier_of(conn, "alice", clock.now, 86400.0)[1] is not None

@@ -16,7 +16,7 @@ from tests.unit.control.flows import Agent
 from wherry.control import audit
 from wherry.control.app import create_app
 from wherry.control.db.tables_identity import role_assignments, sessions
-from wherry.control.identity.sessions import COOKIE
+from wherry.control.identity.sessions import COOKIE, WRONG_CODES
 from wherry.control.services import device_codes, identities, users
 
 MOVER = "/subscriptions/{}/resourceGroups/g/providers/Microsoft.StorageMover/storageMovers/m"
@@ -171,7 +171,7 @@ async def test_without_the_right_nothing_is_approved(client, made, agent, plane)
     assert (await agent.redeem(code)).json()["error"] == "authorization_declined"
 
 
-async def test_codes_are_not_told_to_strangers_and_guessing_ends(client, made, plane):
+async def test_attack_25_guesses_of_user_codes_end_whoever_signs_in_again(client, made, plane):
     code = await flows.device_code(client)
     form = hidden((await client.get("/device")).text)
     for typed in (code["user_code"], "BCDF-GHJK"):
@@ -182,19 +182,23 @@ async def test_codes_are_not_told_to_strangers_and_guessing_ends(client, made, p
         page = await flows.consent_page(client, "BCDF-GHJK", made.password)
         assert page.status_code == 404
     page = await flows.consent_page(client, code["user_code"], made.password)
-    assert page.status_code == 404
+    assert page.status_code == 429
+    assert "Approve" not in page.text
     assert "too many" in records(plane)[-1]["reason"]
+    assert (await flows.poll(client, code)).json()["error"] == "authorization_pending"
 
 
-async def test_the_page_of_the_decision_is_no_place_to_guess_codes(client, made, plane):
+async def test_attack_25_the_page_of_the_decision_is_no_place_to_guess_codes(client, made, plane):
     await sign_in(client, "admin", made.password)
     code = await flows.device_code(client)
     form = {**hidden((await client.get("/device")).text), "decision": "deny"}
-    for _ in range(device_codes.WRONG_PER_SOURCE):
-        page = await client.post("/device/decide", data={**form, "user_code": "BCDF-GHJK"})
-        assert page.status_code == 404
-    await client.post("/device/decide", data={**form, "user_code": code["user_code"]})
-    assert "too many" in records(plane)[-1]["reason"]
+    near = code["user_code"][:-1] + ("B" if code["user_code"][-1] != "B" else "C")
+    for typed in (near, *["BCDF-GHJK"] * (WRONG_CODES - 1)):
+        page = await client.post("/device/decide", data={**form, "user_code": typed})
+        assert (page.status_code, "No device is waiting" in page.text) == (404, True)
+    page = await client.post("/device/decide", data={**form, "user_code": code["user_code"]})
+    assert (page.status_code, 'name="password"' in page.text) == (401, True)
+    assert [one["reason"] for one in records(plane)[-WRONG_CODES:]] == ["wrong device code"] * WRONG_CODES
     assert (await flows.poll(client, code)).json()["error"] == "authorization_pending"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from wherry.model.errors import ApiError
 from wherry.trust import clients
-from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest
+from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest, key_words
 
 MOVER = "/subscriptions/s/resourceGroups/g/providers/Microsoft.StorageMover/storageMovers/m"
 GOOD = EnrolmentRequest(MOVER, "agent-1", "host.example", "0.1.0")
@@ -22,9 +23,22 @@ def test_what_is_asked_is_what_is_read():
 
 
 def test_same_without_case_and_without_the_free_texts():
-    assert GOOD.same_as(EnrolmentRequest(MOVER.upper(), "AGENT-1"))
-    assert not GOOD.same_as(EnrolmentRequest(MOVER + "2", "agent-1"))
-    assert not GOOD.same_as(EnrolmentRequest(MOVER, "agent-2"))
+    assert GOOD.same_as(EnrolmentRequest(MOVER.upper(), "AGENT-1", "host.example"))
+    assert not GOOD.same_as(EnrolmentRequest(MOVER + "2", "agent-1", "host.example"))
+    assert not GOOD.same_as(EnrolmentRequest(MOVER, "agent-2", "host.example"))
+    assert not GOOD.same_as(EnrolmentRequest(MOVER, "agent-1", "other.example"))
+
+
+def test_the_words_of_a_key_are_its_own_and_can_be_said() -> None:
+    said = {key_words(str(number)) for number in range(50)}
+    assert len(said) == 50
+    assert all(
+        re.fullmatch(r"([bdf-hj-np-tvz][aiou]){2}[bdf-hj-np-tvz]", word)
+        for one in said
+        for word in one.split("-")
+    )
+    assert {len(one.split("-")) for one in said} == {4}
+    assert key_words("x") == key_words("x")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ async def register(request: Request) -> Response:
             facts_of(body),
             vm,
             service.clock() + service.settings.offline_seconds,
+            owners=service.settings.register_needs_owner,
         )
     return JSONResponse(
         {

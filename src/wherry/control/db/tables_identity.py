@@ -163,6 +163,9 @@ sessions = Table(
     Column("authenticated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("wrong_codes", Integer, nullable=False, default=0),
+    Column("factor", String, comment="kind of the second factor that was proven; none: the password only"),
+    Column("challenge", String, comment="of a passkey, good for one answer"),
+    Column("offered", LargeBinary, comment="secret for an authenticator app that is being set up, sealed"),
 )
 
 seen_proofs = Table(

@@ -111,7 +111,8 @@ async def change_own(
     if current == new:
         raise ApiError(400, "PasswordUnchanged", "Choose another password than the current one.")
     _refuse_weak(new, user.login)
-    _, verifier = await service.database.read(users.verifier_of, user.login, caller.now)
+    first = service.settings.first_password_seconds
+    _, verifier = await service.database.read(users.verifier_of, user.login, caller.now, first)
     right = await anyio.to_thread.run_sync(passwords.matches, verifier, current, limiter=service.hashing)
     if not await service.database.write(_count, user.login, address, right, caller.now):
         raise ApiError(400, "InvalidPassword", "The current password is wrong, or there were too many tries.")

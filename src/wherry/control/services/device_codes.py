@@ -102,8 +102,10 @@ def guesses_left(conn: Connection, source: str, now: float) -> bool:
     )
 
 
-def approve(conn: Connection, master: MasterKey, typed: str, approver: str, now: float) -> DeviceGrant:
-    """Approve with the rights of `approver` (an oid).
+def approve(
+    conn: Connection, master: MasterKey, typed: str, approver: str, now: float, *, owners: bool = False
+) -> DeviceGrant:
+    """Approve with the rights of `approver` (an oid), who for an enrolment has to be an Owner when `owners` says so.
 
     An enrolment that the approver has no right to is denied on the spot, so that the device stops waiting; the grant
     that comes back says so (`state`).  400 when there is nothing to decide on.
@@ -111,7 +113,9 @@ def approve(conn: Connection, master: MasterKey, typed: str, approver: str, now:
     device_hash, grant = _pending(conn, master, typed)
     lacking = None
     if grant.details:
-        lacking = enrolments.missing_right(conn, approver, EnrolmentRequest.parse(grant.details), now)
+        lacking = enrolments.missing_right(
+            conn, approver, EnrolmentRequest.parse(grant.details), now, owners=owners
+        )
     try:
         step = device_flow.deny if lacking else device_flow.approve
         after = step(grant, approver, now)

@@ -21,12 +21,17 @@ from wherry.trust.principals import Principal
 
 
 def missing_right(
-    conn: Connection, approver: str, request: EnrolmentRequest, now: float
+    conn: Connection, approver: str, request: EnrolmentRequest, now: float, *, owners: bool = False
 ) -> tuple[str, str] | None:
-    """(action, scope) that the approver lacks for this enrolment; None when all is there."""
+    """(action, scope) that the approver lacks for this enrolment; None when all is there.
+
+    With `owners` the approver has to be Owner of both mover and group, whatever other roles allow.
+    """
     for action, scope in ((MOVER_ACTION, request.mover), (MACHINE_ACTION, request.group)):
         if not authorization.decide_for(conn, approver, action, scope, now).allowed:
             return action, scope
+        if owners and not authorization.owns(conn, approver, scope, now):
+            return "*", scope
     return None
 
 
@@ -46,7 +51,9 @@ def revoke(conn: Connection, token_id: str) -> None:
     )
 
 
-def claim(conn: Connection, approver: Principal, request: EnrolmentRequest, now: float) -> str | None:
+def claim(
+    conn: Connection, approver: Principal, request: EnrolmentRequest, now: float, *, owners: bool = False
+) -> str | None:
     """Whether this enrolment may register `request` now: the oid it made before, or None for go on.
 
     401 when the token is spent or revoked, 403 when the registration differs from what was consented to or when the
@@ -61,7 +68,7 @@ def claim(conn: Connection, approver: Principal, request: EnrolmentRequest, now:
         raise ApiError(
             403, "EnrolmentMismatch", "The registration differs from what was approved. Register again."
         )
-    lacking = missing_right(conn, approver.oid, request, now)
+    lacking = missing_right(conn, approver.oid, request, now, owners=owners)
     if lacking:
         raise refusals.forbidden(approver, *lacking)
     return str(row.agent_oid) if row.agent_oid else None

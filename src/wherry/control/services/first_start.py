@@ -21,7 +21,7 @@ FIRST_ADMINISTRATOR = "admin"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class First:
-    """The password is shown once and kept nowhere."""
+    """The password is shown once, kept nowhere, and opens nothing but the page that changes it."""
 
     ca_certificate: bytes
     password: str
@@ -33,7 +33,8 @@ def populate(conn: Connection, master: MasterKey, subscription: str, now: float)
     certificate = certificates.create_ca(conn, master, now)
     signing.rotate(conn, master, now)
     password = passwords.random_password()
-    oid = users.create(conn, FIRST_ADMINISTRATOR, "Administrator", password, now)
+    verifier = passwords.protect(password)
+    oid = users.add(conn, FIRST_ADMINISTRATOR, "Administrator", verifier, now, must_change=True)
     conn.execute(insert(meta).values(key="first_administrator", value=oid))
     for scope in ("/", f"/subscriptions/{subscription}"):
         role_assignments.create(

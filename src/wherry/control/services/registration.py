@@ -45,13 +45,14 @@ class Registered:
 
 def register(
     conn: Connection, caller: Caller, request: EnrolmentRequest, key: Mapping[str, Any], facts: Json, vm: str,
-    offline_at: float,
+    offline_at: float, *, owners: bool = False,
 ) -> Registered:  # fmt: skip
     """Register the agent that `caller`, the approver with the enrolment's token, has vouched for.
 
-    404 for an unknown mover, 409 for a name that is taken, 403 when the registration is not the approved one.
+    404 for an unknown mover, 409 for a name that is taken, 403 when the registration is not the approved one, or when
+    the approver may not do this any more; with `owners` nobody but an Owner may.
     """
-    again = enrolments.claim(conn, caller.principal, request, caller.now)
+    again = enrolments.claim(conn, caller.principal, request, caller.now, owners=owners)
     if again is not None:
         return _made_before(conn, again)
     _check_key(key, caller)

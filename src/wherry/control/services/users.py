@@ -111,8 +111,11 @@ def must_change(conn: Connection, oid: str) -> bool:
     return bool(conn.execute(select(credentials.c.must_change).where(credentials.c.oid == oid)).scalar())
 
 
-def verifier_of(conn: Connection, login: str, now: float) -> tuple[str | None, str | None]:
-    """(oid, verifier) to check a password against; (None, None) for nobody, disabled or locked.
+def verifier_of(
+    conn: Connection, login: str, now: float, first_seconds: float
+) -> tuple[str | None, str | None]:
+    """(oid, verifier) to check a password against; (None, None) for nobody, disabled, locked, or one that had to be
+    changed within `first_seconds` and was not.
 
     Checking costs tens of milliseconds and is done outside of any transaction.
     """
@@ -122,6 +125,7 @@ def verifier_of(conn: Connection, login: str, now: float) -> tuple[str | None, s
         .join(principals, principals.c.oid == users.c.oid)
         .where(users.c.login == login.strip().lower())
         .where(users.c.locked_until_at <= now)
+        .where(~credentials.c.must_change | (credentials.c.changed_at > now - first_seconds))
         .where(principals.c.enabled, principals.c.deleted_at.is_(None))
     ).first()
     return (row.oid, row.verifier) if row else (None, None)
