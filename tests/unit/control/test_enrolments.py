@@ -114,14 +114,14 @@ async def test_an_agent_must_prove_its_key_to_get_a_code(new, client):
     assert again.json()["error"] == "invalid_dpop_proof"
 
 
-async def test_another_key_burns_the_code(new, admin):
+async def test_attack_28_another_key_burns_the_code(new, admin):
     code = (await new.ask()).json()
     approve(new.plane, code, admin)
     assert (await new.redeem(code, PrivateKey.for_agent())).json()["error"] == "invalid_grant"
     assert (await new.redeem(code)).json()["error"] == "invalid_grant"
 
 
-async def test_redeeming_twice_takes_the_first_token_back(new, admin):
+async def test_attack_29_redeeming_twice_takes_the_first_token_back(new, admin):
     code = (await new.ask()).json()
     approve(new.plane, code, admin)
     token = (await new.redeem(code)).json()["access_token"]
@@ -154,7 +154,7 @@ async def test_a_token_registers_once_and_answers_the_same_again(new, admin, pla
             enrolments.claim(conn, approver, new.request, clock.now + 300)
 
 
-async def test_a_right_lost_between_approval_and_registration(new, admin, plane, clock):
+async def test_attack_30_a_right_lost_between_approval_and_registration(new, admin, plane, clock):
     approver = principal_of(await enrolment_token(new, admin), new)
     with plane.database.transaction() as conn:
         conn.execute(delete(role_assignments))

@@ -55,7 +55,7 @@ async def test_cookies_are_out_of_reach(client):
     assert all(word in cookie for word in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"))
 
 
-async def test_pages_cannot_be_framed_and_run_no_script(client):
+async def test_attack_34_pages_cannot_be_framed_and_run_no_script(client):
     page = await client.get("/device")
     policy = page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
@@ -67,7 +67,7 @@ async def test_pages_cannot_be_framed_and_run_no_script(client):
 
 
 @pytest.mark.parametrize("path", ["/signin", "/device", "/device/decide", "/signout"])
-async def test_forms_come_from_this_browser_or_not_at_all(client, plane, path):
+async def test_attack_22_34_forms_come_from_this_browser_or_not_at_all(client, plane, path):
     assert (await client.post(path, data={"x": "y"})).status_code == 403
     assert "not from this browser" in (await client.post(path, data={"x": "y"})).text
     assert (await client.post(path, json={})).status_code == 400
@@ -148,7 +148,7 @@ async def test_what_an_agent_asks_for_is_shown_before_it_is_decided(client, made
     assert record["details"]["jkt"] == agent.key.thumbprint
 
 
-async def test_three_wrong_numbers_stop_it(client, made, agent):
+async def test_attack_31_three_wrong_numbers_stop_it(client, made, agent):
     code = (await agent.ask()).json()
     page = await flows.consent_page(client, code["user_code"], made.password)
     wrong = "11" if code["match"] != "11" else "12"
@@ -160,7 +160,7 @@ async def test_three_wrong_numbers_stop_it(client, made, agent):
     assert (await agent.redeem(code)).json()["error"] == "authorization_declined"
 
 
-async def test_without_the_right_nothing_is_approved(client, made, agent, plane):
+async def test_attack_30_without_the_right_nothing_is_approved(client, made, agent, plane):
     with plane.database.transaction() as conn:
         conn.execute(delete(role_assignments))
     code = (await agent.ask()).json()
@@ -213,14 +213,14 @@ async def test_who_was_revoked_signs_in_again(client, made, plane, admin):
 
 
 @pytest.mark.parametrize("typed", ["", "<script>", "АAAA-AAAA", "ABCDEFGHIJ", "\u202e", "x" * 5000])  # noqa: RUF001
-async def test_strange_codes_are_refused_politely(client, typed):
+async def test_attack_34_strange_codes_are_refused_politely(client, typed):
     form = hidden((await client.get("/device")).text)
     page = await client.post("/device", data={**form, "user_code": typed})
     assert page.status_code == 400
     assert "<script>" not in page.text
 
 
-async def test_what_is_typed_comes_back_inert(client):
+async def test_attack_34_what_is_typed_comes_back_inert(client):
     form = hidden((await client.get("/signin")).text)
     evil = '"><script>alert(1)</script>'
     page = await client.post("/signin", data={**form, "login": evil, "password": "x", "user_code": evil})

@@ -63,7 +63,7 @@ async def test_the_way_of_a_code(client, made, clock):
     assert number(await flows.poll(client, code)) == (400, "invalid_grant", 54005)
 
 
-async def test_a_code_that_is_denied_or_too_old(client, made, clock):
+async def test_attack_29_a_code_that_is_denied_or_too_old(client, made, clock):
     denied, old = await flows.device_code(client), await flows.device_code(client)
     page = await flows.consent_page(client, denied["user_code"], made.password)
     assert "Denied" in (await flows.decide(client, page, "deny")).text
@@ -72,7 +72,7 @@ async def test_a_code_that_is_denied_or_too_old(client, made, clock):
     assert number(await flows.poll(client, old)) == (400, "expired_token", 70019)
 
 
-async def test_codes_that_never_were_and_codes_of_others(client, made):
+async def test_attack_26_codes_that_never_were_and_codes_of_others(client, made):
     assert number(await flows.poll(client, {"device_code": "guess"})) == (400, "bad_verification_code", 70018)
     code = await flows.device_code(client)
     answer = await flows.poll(client, code, client_id=clients.WHERRY_CLI)
@@ -80,7 +80,7 @@ async def test_codes_that_never_were_and_codes_of_others(client, made):
     assert number(await flows.poll(client, code)) == (400, "invalid_grant", 54005)
 
 
-async def test_of_many_polls_at_once_one_gets_the_token(client, made):
+async def test_attack_27_of_many_polls_at_once_one_gets_the_token(client, made):
     code = await flows.device_code(client)
     await flows.decide(client, await flows.consent_page(client, code["user_code"], made.password), "approve")
     answers = await asyncio.gather(*(flows.poll(client, code) for _ in range(20)))
@@ -203,7 +203,7 @@ async def test_an_id_token_is_no_access_token(client, made):
     assert await tenants(client, tokens["id_token"]) == 401
 
 
-async def test_too_many_codes(client):
+async def test_attack_33_too_many_codes(client):
     form = {"client_id": clients.AZURE_CLI, "scope": flows.SCOPE}
     answers = [await client.post("/common/oauth2/v2.0/devicecode", data=form) for _ in range(61)]
     assert {answer.status_code for answer in answers[:60]} == {200}
