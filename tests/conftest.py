@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ PERMANENT = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 GRACE = 5.0
 MEMORY = "/dev/shm"
 ROOM = 2 << 30
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 # The same examples every time, on a machine of any speed; `make chaos` looks for others.
@@ -103,6 +105,15 @@ def no_process_left() -> Iterator[None]:
         time.sleep(0.05)
     names = {pid: command_line(pid).replace(b"\0", b" ").decode(errors="replace") for pid in left}
     assert not names, f"processes left behind: {names}"
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """What a program does on signals, when its test runs it in this process, is no matter of the next test."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def children() -> set[int]:

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,8 @@ class Job:
 class Site:
     """A served control plane with a mover; tests make agents, trees and jobs in it.
 
-    `blob_endpoint` is where agents find the Blob server, when it is not where tests do.
+    `blob_endpoint` is where agents find the Blob server, when it is not where tests do.  While `middle()` lasts, runs
+    into containers go on and do not come to their end, where the site's maker sees to it.
     """
 
     served: Served
@@ -208,6 +209,7 @@ class Site:
     _processes: ExitStack
     _agents: list[Agent] = field(default_factory=list)
     blob_endpoint: str = ""
+    middle: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def agent(self, name: str = "") -> Agent:
         """A new registered agent that does not run yet."""

@@ -16,14 +16,27 @@ class SlowWire:
 
     def __init__(self, upstream: tuple[str, int], writes_a_second: float) -> None:
         self._upstream = upstream
-        self._step = 1 / writes_a_second
+        self._steps = (1 / writes_a_second,) * 2
+        self._quick = 0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._pace_changed = threading.Condition(self._lock)
+        self._paces = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
+
+    @contextmanager
+    def slower(self, writes_a_second: float, after: int) -> Iterator[None]:
+        """Another pace for all but the next few writes; those that wait when the block ends pass at once."""
+        before = self._steps
+        self._pace((before[0], 1 / writes_a_second), after)
+        try:
+            yield
+        finally:
+            self._pace(before)
 
     def close(self) -> None:
         """Hang up on everybody."""
@@ -64,12 +77,18 @@ class SlowWire:
             self._open.discard(source)
         source.close()
 
+    def _pace(self, steps: tuple[float, float], quick: int = 0) -> None:
+        with self._pace_changed:
+            self._steps, self._quick, self._next = steps, quick, 0.0
+            self._paces += 1
+            self._pace_changed.notify_all()
+
     def _wait(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            self._next = max(now, self._next + self._step)
-            pause = self._next - now
-        time.sleep(pause)
+        with self._pace_changed:
+            now, pace = time.monotonic(), self._paces
+            self._quick -= 1
+            self._next = max(now, self._next + self._steps[self._quick < 0])
+            self._pace_changed.wait_for(lambda: self._paces != pace, self._next - now)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from tests.site import Site, site
 from tests.slow_wire import slow_wire
 
 WRITES_A_SECOND = 400
+# So that runs have committed something, and are for long not at their end.
+BEGINNING = 550
+WRITES_IN_THE_MIDDLE = 40
 # Each agent keeps it, so that there is a middle of runs into folders, too.
 PACED = {"requestsPerSecond": 1000}
 
@@ -38,6 +41,7 @@ def slowed(made: Site) -> Iterator[None]:
     """Runs into containers take seconds on any machine, so that there is a middle of them."""
     with slow_wire(made.azurite.host, WRITES_A_SECOND) as wire:
         made.blob_endpoint = made.azurite.url.replace(made.azurite.host, wire.host)
+        made.middle = lambda: wire.slower(WRITES_IN_THE_MIDDLE, after=BEGINNING)
         yield
 
 

@@ -68,12 +68,13 @@ def test_access_ends_with_the_run(
     add_foreign(container)
     with here.running(tmp_path, workers=1) as agent:
         job = here.job(source, container, agent)
-        job.start()
-        access = Access.of(job, container)
-        (assignment,) = here.assignments(agent)
-        assert assignment["properties"]["scope"].endswith(f"/containers/{container.container_name}")
+        with here.middle():
+            job.start()
+            access = Access.of(job, container)
+            (assignment,) = here.assignments(agent)
+            assert assignment["properties"]["scope"].endswith(f"/containers/{container.container_name}")
 
-        end(job, agent, source, container)
+            end(job, agent, source, container)
 
         ended = job.end()
         assert (ended["status"], ended.get("error", {}).get("code")) == (status, code), ended

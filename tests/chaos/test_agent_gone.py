@@ -28,10 +28,11 @@ def test_the_run_fails_in_time_and_another_agent_finishes(here: Site, small: Tre
     container = azurite.container()
     with here.running(small.path, workers=1) as agent, here.running(small.path) as other:
         job = here.job(small.path, container, agent)
-        job.start()
-        job.await_run(lambda run: run["status"] == "Running")
-        access = Access.of(job, container)
-        agent.kill()
+        with here.middle():
+            job.start()
+            job.await_run(lambda run: run["status"] == "Running")
+            access = Access.of(job, container)
+            agent.kill()
         since = time.monotonic()
 
         ended = job.end()

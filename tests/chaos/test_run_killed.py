@@ -55,10 +55,11 @@ def test_run_into_a_container(
     container = azurite.container()
     with here.running(small.path) as agent:
         job = here.job(small.path, container, agent)
-        job.start()
-        here.until(lambda: when(job, container))
-        kill(here, agent)
-        assert job.run["status"] in ("Started", "Running"), "it was over before anything was killed"
+        with here.middle():
+            job.start()
+            here.until(lambda: when(job, container))
+            kill(here, agent)
+            assert job.run["status"] in ("Started", "Running"), "it was over before anything was killed"
         job.end()
     job.assert_each_once(small.items)
     assert_same(small.path, container)

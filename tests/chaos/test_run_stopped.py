@@ -50,9 +50,10 @@ def test_started(here: Site, small: Tree, azurite: Azurite) -> None:
     container = azurite.container()
     with here.running(small.path) as agent:
         job = here.job(small.path, container, agent)
-        job.start()
-        job.await_run(lambda run: run["status"] == "Started")
-        job.stop()
+        with here.middle():
+            job.start()
+            job.await_run(lambda run: run["status"] == "Started")
+            job.stop()
         # Stopped before it could tell anything, or right after its first words.
         assert job.end(BOUND)["status"] == "Canceled"
         finish(job, small, container, 0)
@@ -62,9 +63,10 @@ def test_running(here: Site, small: Tree, azurite: Azurite) -> None:
     container = azurite.container()
     with here.running(small.path, workers=1) as agent:
         job = here.job(small.path, container, agent)
-        run = job.start()
-        job.await_run(lambda run: run["status"] == "Running")
-        stop(job)
+        with here.middle():
+            run = job.start()
+            job.await_run(lambda run: run["status"] == "Running")
+            stop(job)
         here.until(lambda: agent.lines("lease.release", run=run, code=""))
         done = job.run["itemsTransferred"]
         assert 0 < done < small.items
@@ -76,10 +78,11 @@ def test_the_agent_is_offline(here: Site, small: Tree, azurite: Azurite) -> None
     container = azurite.container()
     with here.running(small.path, workers=1) as agent:
         job = here.job(small.path, container, agent)
-        job.start()
-        job.await_run(lambda run: run["status"] == "Running")
-        agent.kill()
-        stop(job)
+        with here.middle():
+            job.start()
+            job.await_run(lambda run: run["status"] == "Running")
+            agent.kill()
+            stop(job)
         done = job.run["itemsTransferred"]
         agent.start(small.path)
         finish(job, small, container, done)
@@ -89,9 +92,10 @@ def test_twice_is_as_once(here: Site, small: Tree, azurite: Azurite) -> None:
     container = azurite.container()
     with here.running(small.path, workers=1) as agent:
         job = here.job(small.path, container, agent)
-        job.start()
-        job.await_run(lambda run: run["status"] == "Running")
-        agent.freeze()
+        with here.middle():
+            job.start()
+            job.await_run(lambda run: run["status"] == "Running")
+            agent.freeze()
         job.stop()
         assert job.run["status"] == "CancelRequested"
         job.stop()

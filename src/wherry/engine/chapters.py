@@ -32,6 +32,8 @@ from wherry.stores.port import Store, Syncs
 COMMIT_ITEMS = 50_000
 COMMIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
+# How many files go the short way at once: a slow target takes its time for them.
+_PARCEL = 64
 _OPEN_CHAPTERS = 4
 
 
@@ -153,7 +155,10 @@ class Chapters:
         if desk.lane is None:
             return
         begun = time.perf_counter()
-        chapter.parcels = [desk.lane.send(folder, entries) for folder, entries in chapter.plain]
+        for folder, entries in chapter.plain:
+            for at in range(0, len(entries), _PARCEL):
+                self._look()
+                chapter.parcels.append(desk.lane.send(folder, entries[at : at + _PARCEL]))
         desk.effort.writing += time.perf_counter() - begun
 
     def _land(self, chapter: Chapter) -> None:

@@ -12,17 +12,14 @@ from typing import Any
 import pytest
 
 from wherry.cli.demo import servers
-from wherry.cli.demo.servers import SIGNALS, Servers
+from wherry.cli.demo.servers import Servers
 
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Servers]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     made = Servers(tmp_path)
     yield made
     made.end()
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_one_that_is_being_made_when_ctrl_c_comes_is_ended_with_the_others(
