@@ -42,6 +42,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "user": ("user", "app"),
     "user-group": ("user_group", "app"),
     "service-principal": ("service_principal", "app"),
+    "sign-in": ("sign_in", "app"),
     "config": ("config", "app"),
     # As `az storage-mover` has them.
     "job-definition": ("job", "app"),

@@ -15,7 +15,9 @@ from wherry.control.access import Routes
 from wherry.control.agents import machine_identity, registration, work
 from wherry.control.arm import areas as arm
 from wherry.control.directory import factors, groups, objects, programs, users
+from wherry.control.directory import providers as sign_in_providers
 from wherry.control.identity import device, device_pages, discovery, factor_pages, pages, token
+from wherry.control.identity import upstream_pages as upstream
 from wherry.control.pages import access as access_page
 from wherry.control.pages import agents as agents_page
 from wherry.control.pages import frame as page_frame
@@ -40,6 +42,8 @@ AREAS: tuple[Routes, ...] = (
     groups.routes,
     programs.routes,
     objects.routes,
+    sign_in_providers.routes,
+    upstream.routes,
     *arm.AREAS,
     vault.routes,
     registration.routes,

@@ -61,9 +61,12 @@ def write(claims: Mapping[str, Any], key: PrivateKey, typ: str, header: Mapping[
 
 
 def read(
-    value: str, typ: str, find_key: Callable[[Header], PublicKey | None], form: Form = OURS
+    value: str, typ: str | None, find_key: Callable[[Header], PublicKey | None], form: Form = OURS
 ) -> tuple[Header, Claims]:
-    """Header and claims of `value`, signature verified with the key that `find_key` gives; raises `Untrusted`."""
+    """Header and claims of `value`, signature verified with the key that `find_key` gives; raises `Untrusted`.
+
+    `typ` is what its header has to say, None that it says nothing.
+    """
     header = peek_header(value, form)
     if header.get("typ") != typ:
         raise Untrusted(f"typ is not {typ}")

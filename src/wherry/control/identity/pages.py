@@ -38,6 +38,7 @@ async def style() -> Response:
 
 
 @routes.get("/signin", public())
+@as_page
 async def signin_page(request: Request) -> Response:
     """The sign-in form."""
     return page(request, "signin.html", user_code="")

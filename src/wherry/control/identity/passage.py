@@ -22,10 +22,16 @@ Next = Literal["factor", "enrol", "whole"]
 
 
 async def password_known(
-    request: Request, service: Plane, oid: str, login: str, user_code: str, factor: str = ""
+    request: Request,
+    service: Plane,
+    oid: str,
+    login: str,
+    user_code: str,
+    factor: str = "",
+    how: str = "password",
 ) -> Response:
-    """Somebody knows the password of `oid`; `factor` was proven by this browser before, if any."""
-    told = record(request, oid, "allowed", "password" if not factor else "")
+    """Somebody knows the password of `oid`, or has come in another way; `factor` was proven before, if any."""
+    told = record(request, oid, "allowed", how if not factor else f"{how}, {factor}")
     value, following = await service.database.write(_begin, service, oid, factor, told)
     if following == "factor":
         return await factor_forms.challenge(request, service, value, oid, user_code)

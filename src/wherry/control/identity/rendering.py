@@ -19,6 +19,7 @@ from wherry.control.audit import Record
 from wherry.control.identity import sessions
 from wherry.control.identity.oauth import TokenError, form_of
 from wherry.control.plane import plane, request_id, source
+from wherry.control.services import upstream
 from wherry.model.errors import ApiError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,11 +30,12 @@ _CSP = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestor
 
 
 def as_page(handler: Handler) -> Handler:
-    """What a person meets is a page, when something is refused too."""
+    """What a person meets is a page, when something is refused too; it may offer other ways to sign in."""
 
     @wraps(handler)
     async def answered(request: Request) -> Response:
         try:
+            request.state.ways = await plane(request).database.read(upstream.enabled)
             return await handler(request)
         except ApiError as refused:
             return done(request, "That did not work", refused.message, refused.status)
@@ -86,7 +88,8 @@ def page(
     """A page with forms for this browser; `session` is a cookie's value that the browser does not have yet."""
     # Before sign-in the cookie is only there to tie forms to a browser; signing in replaces it.
     value = session or request.cookies.get(sessions.COOKIE) or secrets.token_urlsafe(32)
-    values = {"trouble": "", **values, "form_token": sessions.form_token(plane(request), value)}
+    ways = getattr(request.state, "ways", ())
+    values = {"trouble": "", "ways": ways, **values, "form_token": sessions.form_token(plane(request), value)}
     html = _TEMPLATES.get_template(template).render(values)
     policy = f"{_CSP}; script-src 'self'" if script else _CSP
     response = HTMLResponse(
