@@ -20,7 +20,7 @@ from wherry.agent.unregister import unregister
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.device_code import SignInFailed
 from wherry.client.pinning import WrongFingerprint
-from wherry.client.proven import IdentityGone
+from wherry.client.proven import IdentityGone, InMemory
 from wherry.model.errors import ApiError, WherryError
 
 DAEMON = """
@@ -107,6 +107,7 @@ def test_an_agent_unregisters_itself(admin: Administrator, state: AgentState) ->
     admin.register(state, mover)
     identity = state.identity()
     assert identity is not None
+    identity = replace(identity, kept=InMemory(state.key()))
 
     with daemon(state) as running:
         until(lambda: admin.agent(mover).get("uptimeInSeconds"))

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from wherry.agent import facts, log_lines
+from wherry.agent import facts, keys, log_lines
 from wherry.agent.identity_endpoint import IdentityEndpoint, IdentityOptions
 from wherry.agent.log_lines import tell
 from wherry.agent.register import trust
 from wherry.agent.roots import Roots
 from wherry.agent.session import Session
-from wherry.agent.state import AgentState, Registration
+from wherry.agent.state import AgentState, InUse, Registration
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
 from wherry.client.interruptible import Interruptible
@@ -33,6 +33,9 @@ from wherry.engine.lease import boot_time
 from wherry.engine.pool import Pool
 from wherry.model.errors import ApiError, UsageError
 from wherry.model.wire import HEARTBEAT_SECONDS, LONG_POLL_SECONDS
+
+LAPSED = {"identity_locked": "AZSM0011", "identity_expired": "AZSM0012"}
+"""An agent in one of these states waits: for being registered again, or for its end."""
 
 EXIT_STOPPED = 0
 EXIT_IDENTITY_GONE = 4
@@ -226,6 +229,7 @@ class Service:
             else:
                 attempt = 0
                 self._note_reach(None)
+                self._change_key(protocol)
                 self._over.wait(interval)
 
     def _serve(self, protocol: AgentProtocol, session: Session, line: Interruptible) -> None:
@@ -252,20 +256,48 @@ class Service:
                 attempt += 1
                 self._over.wait(pause(attempt, _LONGEST_PAUSE))
 
+    def _change_key(self, protocol: AgentProtocol) -> None:
+        """Change the key when the control plane asks for it, or go on with a change that was cut short."""
+        kept = self.state.kept
+        if not protocol.key_is_due and not kept.changed:
+            return
+        try:
+            keys.change(protocol, kept)
+        except (Unreachable, ApiError) as trouble:
+            # The next heartbeat tries again; the old key is good for two weeks more.
+            tell(logging.WARNING, "key.change", f"The key is not changed yet: {trouble}")
+        else:
+            tell(logging.INFO, "key.change", "The agent has a new key.")
+
     def _note_reach(self, trouble: Exception | None) -> None:
         """Log when the control plane is lost and when it is found again, not each attempt."""
         if trouble is not None and self._reached:
-            tell(logging.WARNING, "unreachable", str(trouble))
+            code = trouble.code if isinstance(trouble, ApiError) else ""
+            if code in LAPSED:
+                tell(logging.ERROR, code.replace("_", "."), str(trouble), code=LAPSED[code])
+            else:
+                tell(logging.WARNING, "unreachable", str(trouble))
         if trouble is None and not self._reached:
             tell(logging.INFO, "reachable", "The control plane answers again.")
         self._reached = trouble is None
 
     def _forget_if_gone(self) -> bool:
-        """Wipe the identity when the control plane has deleted it."""
-        if not self._gone.is_set():
+        """Wipe the identity when the control plane has deleted it.
+
+        It also deletes the old one of an agent that is being registered again: that is waited for.
+        """
+        while self._gone.is_set() and not self.stopping.is_set():
+            try:
+                with self.state.alone("register"):
+                    return self._forget()
+            except InUse:
+                self.stopping.wait(_WATCH_SECONDS)
+        return False
+
+    def _forget(self) -> bool:
+        if self.state.registration() != self.registration:
             return False
-        if self.state.registration() == self.registration:
-            self.state.forget()
+        self.state.forget()
         tell(
             logging.ERROR,
             "identity.gone",

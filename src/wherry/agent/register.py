@@ -31,6 +31,7 @@ from wherry.client.proven import KeyProofs, refusal
 from wherry.model import ids
 from wherry.model.errors import ApiError, UsageError
 from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest, key_words
+from wherry.trust.keys import PrivateKey
 
 SCOPE = "https://management.azure.com/agent.register"
 _TENANT = "organizations"
@@ -74,10 +75,24 @@ class Wanted:
         return EnrolmentRequest(mover, self.agent, facts.host_name(), __version__)
 
 
+def wanted_again(state: AgentState) -> Wanted:
+    """What a registered agent asks for to be registered again, after it was locked or has expired."""
+    known = state.registration()
+    if known is None:
+        raise UsageError("This agent is not registered. Register it: wherry agent register.")
+    mover = ids.ResourceId.parse(known.mover)
+    return Wanted(mover.subscription, str(mover.group), mover.name, known.agent)
+
+
 def register(
-    state: AgentState, wanted: Wanted, sleep: Callable[[float], None] = time.sleep
+    state: AgentState,
+    wanted: Wanted,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+    *,
+    again: bool = False,
 ) -> Iterator[Step]:
-    """Register this agent, step by step.
+    """Register this agent, step by step; `again` replaces a registration that is in force here, with a new key.
 
     Raises `UsageError` (asked for wrongly, registered already), `WrongFingerprint`, `Unreachable`, `SignInFailed`
     (expired, denied) and `ApiError` (unknown mover, name taken, not allowed); afterwards nothing is half made.
@@ -85,17 +100,19 @@ def register(
     request = wanted.request()
     with state.alone("register"):
         known = state.registration()
-        if known is not None:
+        if known is not None and not again:
             raise UsageError(
-                f"This agent is already registered as {known.agent_id}. Unregister it first to register it anew."
+                f"This agent is already registered as {known.agent_id}. Unregister it first to register it anew; if it "
+                "was locked or has expired: wherry agent re-enrol."
             )
         yield trust(state, wanted.url, wanted.ca_file, wanted.ca_fingerprint)
         url = str(state.server)
         with Connection(url, state.ca_file) as connection:
             endpoints = Endpoints.discover(connection, _TENANT)
             yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
-            proofs = KeyProofs(state.key())
-            words = key_words(state.key().public.thumbprint)
+            key = PrivateKey.for_agent() if again else state.key()
+            proofs = KeyProofs(key, clock)
+            words = key_words(key.public.thumbprint)
             yield Step(
                 "key", f"The agent's key is ready and never leaves this machine. Its words are {words}."
             )
@@ -110,7 +127,7 @@ def register(
             yield Step("approved", "The request was approved.")
             with _uninterrupted():
                 registration = _finish(
-                    state, connection, proofs, request, str(answer.get("access_token", ""))
+                    state, connection, proofs, request, key, str(answer.get("access_token", ""))
                 )
             yield Step("registered", f"Registered as {registration.agent_id}.")
 
@@ -150,11 +167,16 @@ def _instruction(code: DeviceCode, request: EnrolmentRequest, words: str) -> str
 
 
 def _finish(
-    state: AgentState, connection: Connection, proofs: KeyProofs, request: EnrolmentRequest, token: str
+    state: AgentState,
+    connection: Connection,
+    proofs: KeyProofs,
+    request: EnrolmentRequest,
+    key: PrivateKey,
+    token: str,
 ) -> Registration:
     """The last step: there and here."""
     try:
-        made = _put(connection, proofs, token, _body(state, connection.url, request))
+        made = _put(connection, proofs, token, _body(state, connection.url, request, key))
     except ApiError as refused:
         if refused.code == "KeyInUse":
             state.forget()
@@ -165,12 +187,13 @@ def _finish(
             ) from refused
         raise
     registration = _registration(connection.url, request, made)
+    state.kept.begin(key, str(made.get("joinState", "")))
     state.keep_registration(registration)
     return registration
 
 
-def _body(state: AgentState, url: str, request: EnrolmentRequest) -> dict[str, Any]:
-    told = {"mover": request.mover, "agent": request.agent_name, "key": state.key().public.jwk()}
+def _body(state: AgentState, url: str, request: EnrolmentRequest, key: PrivateKey) -> dict[str, Any]:
+    told = {"mover": request.mover, "agent": request.agent_name, "key": key.public.jwk()}
     return {**told, **facts.registration(url, state)}
 
 

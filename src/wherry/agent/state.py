@@ -1,6 +1,6 @@
 """The agent's state directory: its key, whom it belongs to, which control plane it trusts.
 
-    key.pem (0600, made at first boot, never leaves)  registration.json  server.json  ca.pem  machine-id  *.lock
+    key*.pem and join.json (see `keys`)  registration.json  server.json  ca.pem  machine-id  *.lock
 
 The directory is 0700 and each file is replaced whole, so that a crash leaves no half of anything.  An agent is
 registered exactly when `registration.json` is there.  Called by `register`, `unregister`, `daemon` and the shell.
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wherry.agent.keys import KeptProofs
 from wherry.client import kept_file
 from wherry.client.proven import AgentIdentity
 from wherry.model.errors import UsageError
@@ -78,6 +79,11 @@ class AgentState:
         except TypeError as broken:
             raise self._damaged("registration.json") from broken
 
+    @property
+    def kept(self) -> KeptProofs:
+        """The agent's keys and its join state."""
+        return KeptProofs(self.directory, self.key)
+
     def identity(self) -> AgentIdentity | None:
         """What the agent proves itself with; None while it is not registered."""
         known = self.registration()
@@ -90,7 +96,7 @@ class AgentState:
             token_endpoint=known.token_endpoint,
             issuer=known.issuer,
             audience=known.audience,
-            key=self.key(),
+            kept=self.kept,
         )
 
     def keep_registration(self, registration: Registration) -> None:
@@ -103,7 +109,7 @@ class AgentState:
         The control plane that it trusts stays known.
         """
         kept_file.remove(self.directory / "registration.json")
-        kept_file.remove(self.directory / "key.pem")
+        self.kept.forget()
 
     @property
     def ca_file(self) -> Path:

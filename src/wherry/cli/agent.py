@@ -17,6 +17,7 @@ Name = Annotated[str, name_option("--agent-name", what="agent")]
 COLUMNS = (
     ("Name", "name"),
     ("Status", "properties.agentStatus"),
+    ("Identity", "properties.wherry.identity"),
     ("Version", "properties.agentVersion"),
     ("Address", "properties.localIPAddress"),
     ("Cores", "properties.numberOfCores"),

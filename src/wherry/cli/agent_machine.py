@@ -51,7 +51,7 @@ COLUMNS = (
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to those of the noun."""
-    for command in (register, run, unregister, status, shell, env):
+    for command in (register, re_enrol, run, unregister, status, shell, env):
         app.command()(command)
 
 
@@ -105,6 +105,15 @@ def register(
 
     wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint)
     follow(steps(opened(state), wanted))
+
+
+def re_enrol(state: State = None) -> None:
+    """Register this machine's agent again, under the same name, after it was locked or has expired."""
+    from wherry.agent.register import register as steps
+    from wherry.agent.register import wanted_again
+
+    agent = opened(state)
+    follow(steps(agent, wanted_again(agent), again=True))
 
 
 def run(

@@ -6,14 +6,14 @@ import sys
 
 import typer
 
-from wherry.agent.register import Wanted, register
+from wherry.agent.register import Wanted, register, wanted_again
 from wherry.agent.state import AgentState
 from wherry.agent.unregister import unregister
 from wherry.cli import agent_machine, exits
 from wherry.cli.output import show, tell
 from wherry.model.errors import WherryError
 
-_MENU = "1) Status   2) Register   3) Unregister   4) Quit"
+_MENU = "1) Status   2) Register   3) Unregister   4) Quit   5) Register again (locked or expired)"
 
 
 def run(agent: AgentState) -> None:
@@ -39,6 +39,8 @@ def _do(choice: str, agent: AgentState) -> None:
     elif choice == "3":
         if typer.confirm("Unregister this agent?", err=True):
             agent_machine.follow(unregister(agent))
+    elif choice == "5":
+        agent_machine.follow(register(agent, wanted_again(agent), again=True))
     else:
         tell(f"There is no choice '{choice}'.")
 

@@ -59,10 +59,12 @@ class AgentProtocol:
     """All calls of one registered agent, for any number of threads.
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
+    `key_is_due`: the last answer to a heartbeat asked for a new key.
     """
 
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
+        self.key_is_due = False
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -72,6 +74,7 @@ class AgentProtocol:
         """Say that the agent is there; the seconds until the next time."""
         with _over(line) as options:
             found = self._once("POST", "/heartbeat", facts, **options)
+        self.key_is_due = bool(found.get("changeKey"))
         with _well_formed():
             return float(found.get("interval", HEARTBEAT_SECONDS))
 
@@ -82,6 +85,17 @@ class AgentProtocol:
             found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **options)
         with _well_formed():
             return Grant.from_json(found) if found else None
+
+    def offer_key(self, offer: str) -> None:
+        """Let the control plane know the key that is to follow; `offer` is what `trust.key_change` makes."""
+        self._once("POST", "/keys", {"offer": offer})
+
+    def sign_in_anew(self) -> None:
+        """Get another token, by the key of this moment.  Raises what `ProvenConnection` raises, and `Unreachable`."""
+        try:
+            self._door.sign_in_anew()
+        except httpx.TransportError as trouble:
+            raise unreachable(self.identity.url, trouble) from trouble
 
     def identity_token(self, resource: str) -> Json:
         """A bearer token of the agent's identity, for programs on its machine."""

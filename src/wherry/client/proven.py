@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -24,6 +25,11 @@ from wherry.trust.proofs import ASSERTION_TYPE, make_assertion, make_dpop
 RENEW_BEFORE = 60.0
 _TRIES = 3
 _CLOCK_STEP = 5.0
+_LAPSED = {
+    "identity_locked": "This agent is locked: somebody else holds its key too, or an old copy of this machine was "
+    "started. Register it again: wherry agent re-enrol.",
+    "identity_expired": "This agent's key has expired. Register it again: wherry agent re-enrol.",
+}
 # `Date` has whole seconds: a small difference is no news.
 _CLOCK_NOISE = 2.0
 
@@ -35,9 +41,51 @@ class IdentityGone(WherryError):
         super().__init__("The control plane has removed this agent's identity. Register the agent anew.")
 
 
+class Kept(Protocol):
+    """What an agent proves itself with, where all that act as it find it: the key and the last join state."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Be the only one who asks for a token."""
+
+    def key(self) -> PrivateKey:
+        """The key of this moment."""
+
+    def join_state(self) -> str:
+        """What came with the last token."""
+
+    def keep_join_state(self, text: str) -> None:
+        """Keep it for the next one, for good."""
+
+    def go_back(self) -> bool:
+        """The key is not known to the control plane: whether there is an older one to prove with."""
+
+
+class InMemory:
+    """A key that never changes and a join state that ends with the process."""
+
+    def __init__(self, key: PrivateKey, join_state: str = "") -> None:
+        self._key = key
+        self._join_state = join_state
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def key(self) -> PrivateKey:
+        return self._key
+
+    def join_state(self) -> str:
+        return self._join_state
+
+    def keep_join_state(self, text: str) -> None:
+        self._join_state = text
+
+    def go_back(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """What a registered agent proves itself with, and to whom."""
+    """Who a registered agent is, to whom, and what it proves that with."""
 
     url: str
     ca_file: Path
@@ -45,14 +93,14 @@ class AgentIdentity:
     token_endpoint: str
     issuer: str
     audience: str
-    key: PrivateKey = field(repr=False)
+    kept: Kept = field(repr=False)
 
 
 class KeyProofs:
     """Proofs by one key.  Learns nonce and server time from every answer that it is shown."""
 
     def __init__(self, key: PrivateKey, clock: Callable[[], float] = time.time) -> None:
-        self.key = key
+        self._key = key
         self._clock = clock
         self._offset = 0.0
         self._nonce: str | None = None
@@ -62,9 +110,13 @@ class KeyProofs:
         """The server's time, as far as known."""
         return self._clock() + self._offset
 
+    def prove_by(self, key: PrivateKey) -> None:
+        """Prove by this key from now on."""
+        self._key = key
+
     def headers(self, method: str, url: str, access_token: str | None = None) -> Mapping[str, str]:
         """The headers of one request; never for two."""
-        proof = make_dpop(self.key, method, url, now=self.now, nonce=self._nonce, access_token=access_token)
+        proof = make_dpop(self._key, method, url, now=self.now, nonce=self._nonce, access_token=access_token)
         return {"DPoP": proof, **({"Authorization": f"DPoP {access_token}"} if access_token else {})}
 
     def note(self, answer: httpx.Response) -> bool:
@@ -97,7 +149,7 @@ class ProvenConnection:
 
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
-        self.proofs = KeyProofs(identity.key, clock)
+        self.proofs = KeyProofs(identity.kept.key(), clock)
         self.connection = Connection(identity.url, identity.ca_file)
         self._lock = threading.Lock()
         self._token = ""
@@ -147,15 +199,22 @@ class ProvenConnection:
                 self._fetch()
             return self._token
 
+    def sign_in_anew(self) -> None:
+        """Get another token, by the key of this moment."""
+        with self._lock:
+            self._fetch()
+
     def _fetch(self) -> None:
-        asked = time.monotonic()
-        for _ in range(_TRIES):
+        with self.identity.kept.exclusive():
+            asked = time.monotonic()
             answer = self._ask_token()
-            if not self.proofs.note(answer):
-                break
-        if answer.status_code != 200:
-            raise self._refused(answer)
-        body = json_of(answer)
+            if _unknown_key(answer) and self.identity.kept.go_back():
+                answer = self._ask_token()
+            if answer.status_code != 200:
+                raise self._refused(answer)
+            body = json_of(answer)
+            if body.get("join_state"):
+                self.identity.kept.keep_join_state(str(body["join_state"]))
         try:
             self._token, lifetime = str(body["access_token"]), float(body["expires_in"])
         except (KeyError, ValueError, TypeError) as broken:
@@ -163,13 +222,23 @@ class ProvenConnection:
         self._good_until = asked + max(lifetime / 2, lifetime - RENEW_BEFORE)
 
     def _ask_token(self) -> httpx.Response:
+        key = self.identity.kept.key()
+        self.proofs.prove_by(key)
+        for _ in range(_TRIES):
+            answer = self._request_token(key)
+            if not self.proofs.note(answer):
+                break
+        return answer
+
+    def _request_token(self, key: PrivateKey) -> httpx.Response:
         who = self.identity
         form = {
             "grant_type": "client_credentials",
             "client_id": who.client_id,
             "scope": f"{who.audience}/.default",
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": make_assertion(who.key, who.client_id, who.issuer, now=self.proofs.now),
+            "client_assertion": make_assertion(key, who.client_id, who.issuer, now=self.proofs.now),
+            "join_state": who.kept.join_state(),
         }
         url = self.connection.absolute(who.token_endpoint)
         return self.connection.send("POST", url, data=form, headers=self.proofs.headers("POST", url))
@@ -177,9 +246,19 @@ class ProvenConnection:
     @staticmethod
     def _refused(answer: httpx.Response) -> WherryError:
         trouble = error_of(answer)
-        if trouble.code == "invalid_client" and "identity_deleted" in trouble.message:
+        if trouble.code != "invalid_client":
+            return trouble
+        if "identity_deleted" in trouble.message:
             return IdentityGone()
+        for code, what in _LAPSED.items():
+            if code in trouble.message:
+                return ApiError(401, code, what)
         return trouble
+
+
+def _unknown_key(answer: httpx.Response) -> bool:
+    trouble = error_of(answer) if answer.status_code in (400, 401) else None
+    return trouble is not None and trouble.code == "invalid_client" and "is not known" in trouble.message
 
 
 def refusal(answer: httpx.Response) -> str:

@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 
 from wherry.control import refusals
-from wherry.control.db.tables_identity import agent_keys, principals, refresh_families, seen_proofs
+from wherry.control.db.tables_identity import principals, refresh_families, seen_proofs
 from wherry.control.plane import Plane
-from wherry.control.services import programs
+from wherry.control.services import agent_trust, programs
 from wherry.trust import proofs, tokens
 from wherry.trust.principals import Principal
 from wherry.trust.proofs import NonceNeeded, Proof
@@ -58,11 +58,14 @@ async def bearer(plane: Plane, request: Request, audiences: frozenset[str], reso
 async def authenticate_agent(plane: Plane, request: Request) -> Principal:
     """The registered agent whose own token and proof the request carries; 401 otherwise.
 
-    `identity_deleted` in the code tells an agent that it was unregistered and may wipe itself.
+    `identity_deleted` in the code tells an agent that it was unregistered and may wipe itself, `identity_locked` that
+    it has to be registered anew.
     """
     profile = Profile(tokens.ACCESS, frozenset({plane.agent_audience}), bound=True)
     principal = await _bound(plane, request, profile)
-    trouble = await plane.database.read(_agent_trouble, principal, plane.clock())
+    trouble, news = await plane.database.read(agent_trust.trouble, principal, plane.clock())
+    if news:
+        trouble = await plane.database.write(agent_trust.note_use, principal, plane.clock())
     if trouble:
         raise refusals.bad_proof(
             trouble, "The agent's identity, key or proof is not accepted any more.", None
@@ -160,15 +163,3 @@ def verify_proof(
     if not plane.seen.first_time(verified, now):
         raise refusals.bad_proof("invalid_dpop_proof", "The proof was used before.", nonce)
     return verified
-
-
-def _agent_trouble(conn: Connection, principal: Principal, now: float) -> str:
-    row = conn.execute(select(principals).where(principals.c.oid == principal.oid)).first()
-    if row is None or row.deleted_at is not None:
-        return "identity_deleted"
-    key = conn.execute(
-        select(agent_keys).where(agent_keys.c.jkt == principal.jkt, agent_keys.c.oid == principal.oid)
-    ).first()
-    if not row.enabled or row.kind != "agent" or row.epoch != principal.epoch:
-        return "invalid_token"
-    return "invalid_token" if key is None or key.state != "active" or key.expires_at <= now else ""

@@ -29,6 +29,7 @@ log = logging.getLogger("wherry.control")
 
 EVERY = 60.0
 _KEPT = 3600.0
+_DAY = 86400.0
 
 
 @asynccontextmanager
@@ -56,8 +57,9 @@ def tidy(conn: Connection, now: float) -> None:
         (attempts, attempts.c.window_at),
     ):
         conn.execute(delete(table).where(column < now - _KEPT))
-    for table, column in ((seen_proofs, seen_proofs.c.expires_at), (sessions, sessions.c.expires_at)):
-        conn.execute(delete(table).where(column < now))
+    conn.execute(delete(sessions).where(sessions.c.expires_at < now))
+    # A clock that was ahead for a while and is set back must find what it has forgotten still there.
+    conn.execute(delete(seen_proofs).where(seen_proofs.c.expires_at < now - _DAY))
 
 
 async def _run(plane: Plane) -> None:

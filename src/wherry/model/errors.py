@@ -48,6 +48,10 @@ class Code:
 _ROWS = (
     ("AZSM0000", "run", "none", "Success.", "Nothing to do."),
     ("AZSM0010", "agent", "none", "The agent's identity is gone.", "Unregister the agent and register it anew."),
+    ("AZSM0011", "agent", "none", "The agent is locked: two hold its identity.",
+     "Find out who else does, then register the agent again on its machine: wherry agent re-enrol."),
+    ("AZSM0012", "agent", "none", "The agent's key has expired.",
+     "Register the agent again on its machine: wherry agent re-enrol."),
     ("AZSM1001", "run", "fail_run", "The source cannot be opened.",
      "Check that the folder is there, where the agent or wherry copy runs."),
     ("AZSM1002", "run", "fail_item", "A folder of the source could not be listed.", "Check its rights, run again."),

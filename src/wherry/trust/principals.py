@@ -30,6 +30,7 @@ class Principal:
     """A user, an agent's identity or a program (`service`: a service principal).
 
     `oid` is the object id that role assignments name; `jkt` the thumbprint of the key that the token is bound to;
+    `join` the join state that an agent's token came with;
     `resource_id` the machine that an agent's identity belongs to; `epoch` dies with a revocation; `details` are
     the authorization details (RFC 9396) that a person consented to, echoed by the token.
     """
@@ -44,6 +45,7 @@ class Principal:
     session: str = ""
     token_id: str = ""
     jkt: str | None = None
+    join: str = ""
     resource_id: str = ""
     epoch: int = 1
     issued_at: int = 0

@@ -45,6 +45,18 @@ class Proof:
     jti: str
     expires_at: float
     key: PublicKey
+    issued_at: int = 0
+
+
+class Forward:
+    """The time as far as it has ever been: a clock that is set back opens no window for what was seen before."""
+
+    def __init__(self) -> None:
+        self._latest = 0.0
+
+    def __call__(self, now: float) -> float:
+        self._latest = max(self._latest, now)
+        return self._latest
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,10 +64,11 @@ class Nonces:
     """Nonces without memory: the time they were made, authenticated with a key that only this process has."""
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _forward: Forward = field(default_factory=Forward)
 
     def issue(self, now: float) -> str:
         """A nonce that is good for five minutes."""
-        stamp = int(now).to_bytes(8, "big")
+        stamp = int(self._forward(now)).to_bytes(8, "big")
         return _b64(stamp + self._tag(stamp))
 
     def good(self, nonce: str, now: float) -> bool:
@@ -68,7 +81,7 @@ class Nonces:
         if len(stamp) != 8 or not hmac.compare_digest(tag, self._tag(stamp)):
             return False
         made = int.from_bytes(stamp, "big")
-        return -1 <= now - made <= NONCE_SECONDS
+        return -1 <= self._forward(now) - made <= NONCE_SECONDS
 
     def _tag(self, stamp: bytes) -> bytes:
         return hmac.digest(self.key, stamp, "sha256")[:16]
@@ -79,18 +92,21 @@ class Seen:
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], float] = {}
+        self._forward = Forward()
         self._swept = 0.0
         self._lock = threading.Lock()
 
     def first_time(self, proof: Proof, now: float) -> bool:
         """Remember `proof`; False when it is there already."""
         with self._lock:
+            now = self._forward(now)
             if now - self._swept > NONCE_SECONDS:
                 self._until = {which: until for which, until in self._until.items() if until >= now}
                 self._swept = now
             which = (proof.jkt, proof.jti)
             fresh = which not in self._until
-            self._until[which] = proof.expires_at
+            # The nonce in it is no older than now, and good for so long.
+            self._until[which] = now + NONCE_SECONDS + SKEW
             return fresh
 
 
@@ -189,7 +205,7 @@ def verify_assertion(assertion: str, key: PublicKey, client_id: str, issuer: str
         raise Untrusted("the assertion lives too long")
     if issued > now + SKEW or now > ends + SKEW:
         raise Untrusted("the assertion is not of now")
-    return Proof(key.thumbprint, _jti(claims), ends + SKEW + 1, key)
+    return Proof(key.thumbprint, _jti(claims), ends + SKEW + 1, key, issued)
 
 
 def canonical(url: str) -> str:

@@ -88,6 +88,7 @@ def issue_access(principal: Principal, ring: KeyRing, issuer: str, typ: str = AC
         "sid": principal.session,
         "xms_mirid": principal.resource_id,
         "cnf": {"jkt": principal.jkt} if principal.jkt else None,
+        "wherry_join": principal.join,
         "authorization_details": [dict(detail) for detail in principal.details],
     }
     claims |= {name: value for name, value in optional.items() if value}
@@ -177,6 +178,7 @@ def _principal(claims: signed.Claims, audience: str, issued: int, ends: int) -> 
         session=str(claims.get("sid", "")),
         token_id=signed.text_claim(claims, "uti"),
         jkt=signed.text_claim(confirmation, "jkt") if confirmation else None,
+        join=str(claims.get("wherry_join", "")),
         resource_id=str(claims.get("xms_mirid", "")),
         epoch=epoch,
         issued_at=issued,

@@ -52,7 +52,7 @@ def test_a_registration_is_kept_as_it_was(state: AgentState) -> None:
     identity = state.identity()
     assert identity is not None
     assert identity.audience == "https://mover.example/agent"
-    assert identity.key.thumbprint == state.key().thumbprint
+    assert identity.kept.key().thumbprint == state.key().thumbprint
 
 
 def test_forgetting_wipes_the_key_and_keeps_the_trust(state: AgentState) -> None:

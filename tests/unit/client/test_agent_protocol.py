@@ -15,7 +15,7 @@ from tests.tls_server import CLIENT, DROP, Answer, Authority, Request, TlsServer
 from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
 from wherry.client.interruptible import Interruptible
-from wherry.client.proven import AgentIdentity
+from wherry.client.proven import AgentIdentity, InMemory
 from wherry.model.errors import ApiError, LeaseLost, RunError
 from wherry.model.ledger import Commit, Phase, Slice, Span, Token, WorkItem
 from wherry.model.options import JobOptions
@@ -38,7 +38,7 @@ def protocol(server: TlsServer, authority: Authority) -> Iterator[AgentProtocol]
     key = PrivateKey.for_agent()
     authority.agent_tokens(key)
     identity = AgentIdentity(
-        server.url, server.ca_file, CLIENT, authority.token_endpoint, authority.issuer, "aud", key
+        server.url, server.ca_file, CLIENT, authority.token_endpoint, authority.issuer, "aud", InMemory(key)
     )
     opened = AgentProtocol(identity)
     yield opened

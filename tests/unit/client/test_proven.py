@@ -11,7 +11,7 @@ import pytest
 
 from tests.tls_server import CLIENT, Answer, Authority, TlsServer
 from wherry.client import proven
-from wherry.client.proven import AgentIdentity, IdentityGone, ProvenConnection
+from wherry.client.proven import AgentIdentity, IdentityGone, InMemory, ProvenConnection
 from wherry.model.errors import ApiError
 from wherry.trust.keys import PrivateKey
 
@@ -33,7 +33,13 @@ def connect(
 
     def connect(clock: Callable[[], float] = time.time) -> ProvenConnection:
         identity = AgentIdentity(
-            server.url, server.ca_file, CLIENT, authority.token_endpoint, authority.issuer, "aud", key
+            server.url,
+            server.ca_file,
+            CLIENT,
+            authority.token_endpoint,
+            authority.issuer,
+            "aud",
+            InMemory(key),
         )
         opened.append(ProvenConnection(identity, clock))
         return opened[-1]
@@ -151,6 +157,6 @@ def test_a_refusal_that_no_new_token_helps_against_is_the_answer(
 
 
 def test_secrets_are_in_no_text_form(server: TlsServer, authority: Authority, key: PrivateKey) -> None:
-    identity = AgentIdentity(server.url, server.ca_file, CLIENT, "", "", "", key)
+    identity = AgentIdentity(server.url, server.ca_file, CLIENT, "", "", "", InMemory(key))
 
     assert "key" not in repr(identity)

@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import httpx
+from sqlalchemy import select
 
 from tests.forms import hidden
 from tests.unit.control.conftest import URL
+from wherry.control.db.tables_identity import principals
 from wherry.control.plane import Plane
+from wherry.control.services import agent_trust
 from wherry.trust import clients, proofs
 from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest
 from wherry.trust.keys import PrivateKey
@@ -71,6 +74,7 @@ class Agent:
         self.client = client
         self.plane = plane
         self.key = PrivateKey.for_agent()
+        self.join_state: str | None = None
         self.request = EnrolmentRequest(mover, name, "host.example", "0.1.0")
 
     def proof(self, url: str, method: str = "POST", key: PrivateKey | None = None, **more: Any) -> str:
@@ -94,8 +98,18 @@ class Agent:
         form = {"grant_type": DEVICE_CODE, "client_id": AGENT_CLIENT_ID, "device_code": code["device_code"]}
         return await self.post(f"/{self.plane.tenant}/oauth2/v2.0/token", form, key)
 
+    def joined(self, claimed: str) -> str:
+        """The join state that it holds: of its last token, else of its registration."""
+        if self.join_state is None:
+            with self.plane.database.transaction() as conn:
+                oid = conn.execute(select(principals.c.oid).where(principals.c.client_id == claimed)).scalar()
+                if oid is None:
+                    return ""
+                self.join_state = agent_trust.state_of(conn, self.plane.master, oid, self.plane.clock())
+        return self.join_state
+
     async def sign_in(self, claimed: str, assertion: str | None = None, **fields: str) -> httpx.Response:
-        """`client_credentials` with an assertion."""
+        """`client_credentials` with an assertion and the join state, keeping the next one."""
         made = assertion or proofs.make_assertion(
             self.key, claimed, self.plane.issuer, now=self.plane.clock()
         )
@@ -105,6 +119,9 @@ class Agent:
             "scope": f"{self.plane.agent_audience}/.default",
             "client_assertion_type": proofs.ASSERTION_TYPE,
             "client_assertion": made,
+            "join_state": self.joined(claimed),
             **fields,
         }
-        return await self.post(f"/{self.plane.tenant}/oauth2/v2.0/token", form)
+        answer = await self.post(f"/{self.plane.tenant}/oauth2/v2.0/token", form)
+        self.join_state = answer.json().get("join_state", self.join_state)
+        return answer

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
-from wherry.control.plane import plane
-from wherry.control.services import presence, registration
+from wherry.control.plane import caller, plane
+from wherry.control.services import agent_keys, agent_trust, presence, registration
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
 from wherry.model.errors import ApiError
@@ -48,6 +48,9 @@ async def register(request: Request) -> Response:
             service.clock() + service.settings.offline_seconds,
             owners=service.settings.register_needs_owner,
         )
+    joined = await service.database.write(
+        agent_trust.state_of, service.master, made.identity.oid, service.clock()
+    )
     return JSONResponse(
         {
             "agentId": made.agent_id,
@@ -58,6 +61,7 @@ async def register(request: Request) -> Response:
             "tokenEndpoint": f"{service.authority}/oauth2/v2.0/token",
             "issuer": service.issuer,
             "heartbeatSeconds": service.settings.heartbeat_seconds,
+            "joinState": joined,
         }
     )
 
@@ -76,9 +80,20 @@ async def heartbeat(request: Request) -> Response:
     service = plane(request)
     body = await body_of(request)
     now = service.clock()
-    await holding(request, _beat, facts_of(body), now, now + service.settings.offline_seconds)
-    return JSONResponse({"interval": service.settings.heartbeat_seconds})
+    jkt = caller(request).jkt or ""
+    change = await holding(request, _beat, jkt, facts_of(body), now, now + service.settings.offline_seconds)
+    told = {"interval": service.settings.heartbeat_seconds}
+    return JSONResponse(told | ({"changeKey": True} if change else {}))
 
 
-def _beat(conn: Connection, holder: Holder, facts: Json, now: float, offline_at: float) -> None:
+@routes.post("/keys", agent())
+async def offer_key(request: Request) -> Response:
+    """The agent offers the key that is to follow the one that it proves this with."""
+    offered = text(await body_of(request), "offer", 4096)
+    await plane(request).database.write(agent_keys.offer, caller_of(request), offered)
+    return Response(status_code=204)
+
+
+def _beat(conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float) -> bool:
     presence.beat(conn, holder.oid, facts, now, offline_at)
+    return agent_keys.due(conn, jkt, now)

@@ -1,7 +1,8 @@
 """Agents sign in: `client_credentials` with an assertion (RFC 7523) and a proof (DPoP), both by the agent's key.
 
-Order matters: signatures first, state last.  An identity that is gone is told so (`identity_deleted`), to the holder
-of its key only, so that an unregistered agent can wipe itself.
+Order matters: signatures first, state last.  What has become of an identity (`identity_deleted`,
+`identity_locked`, `identity_expired`) is told to the holder of its key only, so that an unregistered agent can wipe
+itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from wherry.control.db.tables_identity import agent_keys, principals, seen_proof
 from wherry.control.identity.device import proof_of
 from wherry.control.identity.oauth import TokenError, required, scope_of
 from wherry.control.plane import Plane, request_id, source
+from wherry.control.services import agent_trust
+from wherry.control.services.agent_trust import Admitted
 from wherry.trust import proofs, tokens
 from wherry.trust.keys import PublicKey
 from wherry.trust.principals import AGENT_SCOPE, Principal
@@ -65,10 +68,12 @@ async def sign_in(request: Request, service: Plane, fields: Mapping[str, str]) -
     if held.jkt != verified.jkt:
         await _denied(request, service, row, "the proof is by another key than the assertion")
         raise _invalid("the proof is by another key than the assertion")
-    trouble = await service.database.write(_admit, row, verified, now, _record(request, row, "allowed", ""))
-    if trouble:
-        raise _invalid(trouble)
-    return JSONResponse(await _answer(service, row, verified.jkt, scope.asked))
+    record = _record(request, row, "allowed", "")
+    shown = fields.get("join_state", "")
+    found = await service.database.write(_admit, service, row, verified, shown, record)
+    if isinstance(found, str):
+        raise _invalid(found)
+    return JSONResponse(await _answer(service, row, verified.jkt, scope.asked, found))
 
 
 async def _claimed(service: Plane, fields: Mapping[str, str], assertion: str) -> tuple[str, Agent]:
@@ -101,27 +106,18 @@ def _registered(conn: Connection, client_id: str, jkt: str) -> Agent | None:
     return Agent(*row) if row else None
 
 
-def _admit(conn: Connection, row: Agent, verified: Proof, now: float, record: Record) -> str:
-    trouble = _trouble(conn, row, verified, now)
-    if trouble:
-        record = replace(record, result="denied", reason=trouble)
+def _admit(
+    conn: Connection, service: Plane, row: Agent, verified: Proof, shown: str, record: Record
+) -> Admitted | str:
+    now = service.clock()
+    if _first_time(conn, row.client_id, verified):
+        found = agent_trust.admit(conn, service.master, row.oid, verified, shown, now)
+    else:
+        found = "the assertion was used before"
+    if isinstance(found, str):
+        record = replace(record, result="denied", reason=found)
     audit.append(conn, record, now)
-    return trouble
-
-
-def _trouble(conn: Connection, row: Agent, verified: Proof, now: float) -> str:
-    if not _first_time(conn, row.client_id, verified):
-        return "the assertion was used before"
-    now_is = conn.execute(
-        select(principals.c.enabled, principals.c.deleted_at, agent_keys.c.state, agent_keys.c.expires_at)
-        .join(agent_keys, agent_keys.c.oid == principals.c.oid)
-        .where(agent_keys.c.jkt == verified.jkt)
-    ).one()
-    if now_is.deleted_at is not None:
-        return "identity_deleted: this agent was unregistered"
-    if not now_is.enabled or now_is.state != "active":
-        return "the identity is disabled"
-    return "the key has expired: register the agent again" if now_is.expires_at <= now else ""
+    return found
 
 
 def _first_time(conn: Connection, client_id: str, verified: Proof) -> bool:
@@ -135,7 +131,7 @@ def _first_time(conn: Connection, client_id: str, verified: Proof) -> bool:
     return True
 
 
-async def _answer(service: Plane, row: Agent, jkt: str, scope: str) -> dict[str, Any]:
+async def _answer(service: Plane, row: Agent, jkt: str, scope: str, admitted: Admitted) -> dict[str, Any]:
     now = int(service.clock())
     principal = Principal(
         kind="agent",
@@ -147,6 +143,7 @@ async def _answer(service: Plane, row: Agent, jkt: str, scope: str) -> dict[str,
         client_id=row.client_id,
         token_id=tokens.new_id(),
         jkt=jkt,
+        join=str(admitted.state),
         resource_id=row.resource_id or "",
         epoch=row.epoch,
         issued_at=now,
@@ -157,6 +154,7 @@ async def _answer(service: Plane, row: Agent, jkt: str, scope: str) -> dict[str,
         "scope": scope,
         "expires_in": tokens.AGENT_LIFETIME,
         "access_token": tokens.issue_access(principal, await service.ring(), service.issuer),
+        "join_state": admitted.text,
     }
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from wherry.control.caller import Caller
 from wherry.control.db.tables_identity import principals
-from wherry.control.services import identities, resource_store, surrender
+from wherry.control.services import identities, presence, resource_store, role_assignments, surrender
 from wherry.control.services.resource_store import Resource
 from wherry.model.errors import CODES
 
@@ -29,10 +29,21 @@ def unregister(conn: Connection, agent_key: str, now: float) -> None:
     The caller deletes the agent.
     """
     agent = resource_store.find(conn, agent_key, TYPE)
-    if agent is None or is_placeholder(agent) or agent.link_key is None:
+    if agent is None or is_placeholder(agent):
+        return
+    end_registration(conn, agent, now)
+    oid = conn.execute(presence.identity_of(agent.key)).scalar()
+    if oid is not None:
+        presence.end(conn, oid)
+
+
+def end_registration(conn: Connection, agent: Resource, now: float) -> None:
+    """End what the registration of an agent made, but for the agent itself."""
+    if agent.link_key is None:
         return
     _end_identities(conn, agent.link_key, now)
     surrender.end_runs(conn, agent.key, now)
+    role_assignments.remove_below(conn, agent.link_key)
     resource_store.remove(conn, agent.link_key)
 
 

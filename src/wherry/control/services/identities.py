@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from wherry.control.db.tables_identity import agent_keys, principals, sessions
-from wherry.control.services import role_assignments
+from wherry.control.services import agent_trust, role_assignments
 from wherry.model.errors import ApiError
 from wherry.trust.keys import KeyTrouble, PublicKey
 
@@ -31,9 +31,18 @@ class AgentIdentity:
 
 
 def create_agent(
-    conn: Connection, *, name: str, machine_id: str, jwk: Mapping[str, Any], now: float
+    conn: Connection,
+    *,
+    name: str,
+    machine_id: str,
+    jwk: Mapping[str, Any],
+    now: float,
+    scope_key: str | None = None,
 ) -> AgentIdentity:
-    """A new identity for the agent with the public key `jwk`; 400 for a bad key, 409 for one known already."""
+    """A new identity for the agent with the public key `jwk`; 400 for a bad key, 409 for one known already.
+
+    `scope_key`: key of the private link scope by whose networks alone the agent may come.
+    """
     try:
         key = PublicKey.from_jwk(jwk)
     except KeyTrouble as broken:
@@ -61,6 +70,7 @@ def create_agent(
             expires_at=made.key_expires_at,
         )
     )
+    agent_trust.begin(conn, made.oid, scope_key)
     return made
 
 

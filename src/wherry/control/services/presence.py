@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from wherry.control.db.tables_identity import principals
 from wherry.control.db.tables_ledger import agent_presence, partitions, waiters
@@ -40,6 +40,11 @@ def end(conn: Connection, oid: str) -> None:
 def key_of(conn: Connection, oid: str) -> str | None:
     """The key of the agent resource that an identity belongs to."""
     return conn.execute(select(agent_presence.c.agent_key).where(agent_presence.c.oid == oid)).scalar()
+
+
+def identity_of(agent_key: str) -> Select[str]:
+    """Selects the identity that a registered agent has or had last."""
+    return select(agent_presence.c.oid).where(agent_presence.c.agent_key == agent_key)
 
 
 def oid_of(conn: Connection, agent_key: str) -> str | None:

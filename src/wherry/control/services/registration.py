@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
 from wherry.control.services import (
+    agent_trust,
     agents,
     enrolments,
     identities,
@@ -60,7 +61,7 @@ def register(
     if mover is None:
         raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
     machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
-    agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}")
+    agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}", caller.now)
     _make_machine(conn, caller, request, machine_id, mover, vm, facts)
     identity = identities.create_agent(
         conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now
@@ -102,10 +103,17 @@ def _check_key(key: Mapping[str, Any], caller: Caller) -> None:
         raise ApiError(403, "EnrolmentMismatch", "The key is not the one that was approved. Register again.")
 
 
-def _free_agent(conn: Connection, agent_id: str) -> Resource | None:
-    """The placeholder to fill, None when there is none; 409 for an agent that is registered."""
+def _free_agent(conn: Connection, agent_id: str, now: float) -> Resource | None:
+    """The agent to fill, None when there is none; 409 for one whose registration is in force.
+
+    That is a placeholder, or an agent whose identity is locked, has expired or is gone: the rest of it ends here.
+    """
     found = resource_store.find(conn, agent_id, agents.TYPE)
     if found is not None and not agents.is_placeholder(found):
+        oid = conn.execute(presence.identity_of(found.key)).scalar()
+        if oid is not None and agent_trust.lapsed(conn, oid, now):
+            agents.end_registration(conn, found, now)
+            return found
         raise ApiError(
             409,
             "AgentExists",

@@ -38,12 +38,12 @@ def _release(conn: Connection, which: ColumnElement[bool], *, lost: bool) -> Non
             partition_rows.save(conn, ledger.release(partition, lost=lost))
 
 
-def end_runs(conn: Connection, agent_key: str, now: float) -> None:
+def end_runs(conn: Connection, agent_key: str, now: float, why: str = "It was unregistered.") -> None:
     """End the runs that were this agent's alone."""
     alone = run_state.query().where(
         runs.c.agent_key == agent_key, run_work.c.group_key.is_(None), runs.c.status.in_(run_state.ACTIVE)
     )
     for row in conn.execute(alone).all():
         run = run_state.of_row(row)
-        end = run_end.CANCELED if run.stopping else life.failed("AZSM1041", "It was unregistered.")
+        end = run_end.CANCELED if run.stopping else life.failed("AZSM1041", why)
         run_end.finish(conn, run, end, now)

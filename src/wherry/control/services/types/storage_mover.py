@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.control.services import presence
+from wherry.control.services import agent_view
 from wherry.control.services.types import mover_rules as rules
 from wherry.control.services.types import mover_values as values
 from wherry.control.services.types.schema import DESCRIPTION, Field, ResourceType, Rules
@@ -86,7 +86,7 @@ AGENT = ResourceType(
     name=ids.AGENT_NAME,
     lower_type=True,
     slow_delete=True,
-    rules=Rules(prepare=rules.prepare_agent, release=rules.release_agent, view=presence.view_agent),
+    rules=Rules(prepare=rules.prepare_agent, release=rules.release_agent, view=agent_view.view),
 )
 
 AGENT_GROUP = ResourceType(
