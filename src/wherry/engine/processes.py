@@ -219,25 +219,30 @@ def _started(context: Any, begin: Callable[[], None]) -> _Process:
 
 
 def _serve(line: Connection, begin: Callable[[], None]) -> None:
-    """The life of a worker process."""
+    """The life of a worker process, which ends with its parent's."""
     begin()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_ALL)
-    while True:
-        try:
-            message = line.recv()
-        except EOFError:
-            return
-        except BaseException as error:  # noqa: BLE001 - a call that cannot be read is answered like one that fails
-            line.send((False, _told(error)))
-            continue
-        if message is None:
-            return
-        function, arguments, named = message
-        try:
-            answer = (True, function(*arguments, **named))
-        except BaseException as error:  # noqa: BLE001 - the caller gets every error
-            answer = (False, _told(error))
-        line.send(answer)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            try:
+                message = line.recv()
+            except (EOFError, ConnectionError):
+                raise
+            except BaseException as error:  # noqa: BLE001 - a call that cannot be read is answered like one that fails
+                line.send((False, _told(error)))
+                continue
+            if message is None:
+                return
+            line.send(_answer(*message))
+
+
+def _answer(
+    function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[bool, Any]:
+    try:
+        return True, function(*arguments, **named)
+    except BaseException as error:  # noqa: BLE001 - the caller gets every error
+        return False, _told(error)
 
 
 def _told(error: BaseException) -> BaseException:

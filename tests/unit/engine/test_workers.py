@@ -156,6 +156,14 @@ def test_a_call_that_cannot_be_sent_or_read_is_an_error_of_its_own():
         assert one.submit(os.getpid).result(20) == pid
 
 
+def test_a_worker_that_has_nobody_left_to_answer_ends_in_silence():
+    near, far = Pipe()
+    near.send((os.getpid, (), {}))
+    near.close()
+
+    processes._serve(far, _nothing)
+
+
 @pytest.mark.parametrize("end", ["its time runs out", "it is revoked"])
 def test_a_worker_that_hangs_is_killed_and_the_next_one_goes_on(workers, order, tmp_path, monkeypatch, end):
     monkeypatch.setattr(pool, "SETTLE_SECONDS", 1.5)
