@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Browser
 from tests.e2e.shell import Shell
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+FACTORS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "second-factors.md"
 HOW_TO = FOLDER / "people-and-programs.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TAKEN = re.compile(r"(\w+)=\$\((.*)\)$")
@@ -87,6 +89,24 @@ def test_attack_69_an_export_that_was_changed_says_where(shell: Shell) -> None:
     assert (found["whole"], found["troubles"][0][: len(f"Record {seq} was")]) == (False, f"Record {seq} was")
     assert "no exported audit trail" in shell.run("audit", "verify", str(HOW_TO), code=1).err
     shell.run("audit", "verify", code=2)
+
+
+def test_second_factors_are_looked_after_as_it_is_told(shell: Shell, tmp_path: Path) -> None:
+    """Alice sets one up on the pages, an administrator sees and resets it by the commands of the how-to."""
+    first = tmp_path / "first"
+    first.write_text("blue horse 47 battery\n")
+    shell.run("user", "create", "--name", "alice", "--password-file", str(first))
+    with Browser(shell.environment["WHERRY_URL"], shell.environment["WHERRY_CA_FILE"]) as browser:
+        browser.first_sign_in(browser.get("/signin"), "alice", "blue horse 47 battery", "a lone green tree")
+        assert "Authenticator app" in browser.get("/factors").text
+        listed, reset = "".join(BLOCK.findall(FACTORS.read_text())).splitlines()
+        printed = shell.run(*shlex.split(listed)[1:]).out
+        assert re.search(r"Authenticator app.*\n.*Recovery codes.*10", printed)
+        shell.run(*shlex.split(reset)[1:])
+        assert shell.run("user", "factor", "list", "--name", "alice").data == []
+        assert browser.get("/factors").headers["location"] == "/signin"
+    shell.run("user", "delete", "--name", "alice", "--yes")
+    assert shell.run("user", "factor", "list", "--name", "alice", code=3).out == ""
 
 
 def test_passwords_come_from_files_and_standard_input(shell: Shell, tmp_path: Path) -> None:

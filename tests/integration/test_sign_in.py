@@ -10,7 +10,6 @@ import sqlite3
 import ssl
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +20,11 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import DeviceCodeCredential
 
-from tests.forms import hidden, recovery_codes_on, secret_on
+from tests.browser import Browser
 from tests.integration.served import SERVE, Served, serving
 from wherry.control import breakglass, deployment
 from wherry.model.errors import ApiError, UsageError
-from wherry.trust import authority, onetime
+from wherry.trust import authority
 
 VERSION = "api-version=2022-12-01"
 
@@ -36,46 +35,33 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-class Person:
-    """Somebody with a browser and the first administrator's password, who signs in when that is asked for first.
+class Person(Browser):
+    """The first administrator, who signs in when that is asked for first.
 
     The password is changed then, and a second factor set up; the session goes on with the next decision.
     """
 
     def __init__(self, served: Served) -> None:
+        super().__init__(served.url, served.ca_file)
         log = served.state.with_suffix(".log").read_text()
         found = re.search(r"user name admin, password (\S+) \(shown this once\)", log)
         assert found is not None
         self.password = found[1]
-        self.context = authority.client_context(served.ca_file)
-        self.browser = httpx.Client(verify=self.context, base_url=served.url)
 
     def decide(self, code: str, decision: str) -> str:
-        page = self.browser.get("/device")
-        page = self.send(page, "/device", user_code=code)
+        page = self.submit(self.get("/device"), "/device", user_code=code)
         if 'name="password"' in page.text:
-            page = self._first_sign_in(page)
-        page = self.send(page, "/device/decide", decision=decision)
+            page = self.submit(
+                self.first_sign_in(page, "admin", self.password, "a lone green tree"), "/device"
+            )
+        page = self.submit(page, "/device/decide", decision=decision)
         assert page.status_code == 200
         return page.text
-
-    def send(self, page: httpx.Response, path: str, **fields: str) -> httpx.Response:
-        return self.browser.post(path, data={**hidden(page.text), **fields})
-
-    def _first_sign_in(self, page: httpx.Response) -> httpx.Response:
-        chosen, who = "a lone green tree", {"login": "admin", "password": self.password}
-        page = self.send(page, "/signin", **who)
-        page = self.send(page, "/password", **who, new=chosen, again=chosen)
-        code = onetime.code(secret_on(page.text), int(time.time() // onetime.STEP))
-        page = self.send(page, "/factor/enrol", code=code)
-        assert len(recovery_codes_on(page.text)) == onetime.RECOVERY_CODES
-        return self.send(page, "/device")
 
 
 @pytest.fixture(scope="module")
 def person(served: Served) -> Iterator[Person]:
-    made = Person(served)
-    with made.browser:
+    with Person(served) as made:
         yield made
 
 
@@ -101,7 +87,7 @@ def test_azure_identity_signs_in_by_the_pages_and_refreshes(served, person):
 
     with credential(served, shown) as signed:
         token = signed.get_token(f"{served.url}/.default")
-        with httpx.Client(verify=person.context, base_url=served.url) as client:
+        with httpx.Client(verify=authority.client_context(served.ca_file), base_url=served.url) as client:
             answer = client.get(
                 f"/subscriptions?{VERSION}", headers={"Authorization": f"Bearer {token.token}"}
             )
