@@ -26,6 +26,7 @@ from wherry.control.logs import LogStore
 from wherry.control.plane import Plane
 from wherry.control.services import (
     claims,
+    credentials,
     grants,
     ledger,
     partition_rows,
@@ -161,6 +162,9 @@ async def running(plane: Plane) -> AsyncIterator[None]:
     """Give out leases and clear up, as long as the application lives."""
     if plane.state is None:
         raise LookupError("a control plane that gives out work needs a state directory")
+    if plane.database.engine.dialect.name == "sqlite":
+        # One process has the state directory to itself.
+        await plane.database.write(credentials.unlock_all)
     wakeups = Wakeups(plane.database)
     drivers = registry.of_plane(plane)
     broker = Broker(plane.database, plane.master, plane.settings, plane.clock, drivers)

@@ -92,32 +92,16 @@ class Broker:
         """Move the end of credentials on whose runs are worked on; answers how many."""
         margin = self._settings.credential_margin_seconds
         due = await self._database.read(credentials.due_extensions, self._clock(), margin)
-        moved = 0
-        for one in due:
-            try:
-                async with self._turn(one.wanted.place):
-                    await self._stand(one)
-                moved += 1
-            except (RunError, Unavailable, ApiError) as trouble:
-                log.warning(
-                    "a credential cannot be extended", extra={"credential": one.id, "reason": str(trouble)}
-                )
-        return moved
+        return sum(await asyncio.gather(*(self._try_extend(one) for one in due)))
 
     async def withdraw(self) -> int:
         """End the credentials of ended runs; answers how many the back ends acknowledged."""
         if await self._database.read(credentials.any_left):
             await self._database.write(credentials.reconcile)
         before = self._clock() - self._settings.policy_retry_seconds
-        done = 0
-        for one in await self._database.read(credentials.due_withdrawals, before):
-            try:
-                await self._withdraw(one)
-                done += 1
-            except (RunError, Unavailable, ApiError) as trouble:
-                log.warning("a withdrawal is pending", extra={"credential": one.id, "reason": str(trouble)})
-                await self._database.write(credentials.tried, one.id, self._clock())
-        return done
+        due = await self._database.read(credentials.due_withdrawals, before)
+        # All at once: a back end that does not answer must not keep the others open.
+        return sum(await asyncio.gather(*(self._try_withdraw(one) for one in due)))
 
     async def sweep(self) -> int:
         """End what we made and no books know: what a database that was restored has forgotten.
@@ -143,6 +127,25 @@ class Broker:
                 gone += 0
             del self._unswept[key]
         return gone
+
+    async def _try_extend(self, known: Credential) -> bool:
+        try:
+            async with self._turn(known.wanted.place):
+                await self._stand(known)
+        except (RunError, Unavailable, ApiError) as trouble:
+            about = {"credential": known.id, "reason": str(trouble)}
+            log.warning("a credential cannot be extended", extra=about)
+            return False
+        return True
+
+    async def _try_withdraw(self, known: Credential) -> bool:
+        try:
+            await self._withdraw(known)
+        except (RunError, Unavailable, ApiError) as trouble:
+            log.warning("a withdrawal is pending", extra={"credential": known.id, "reason": str(trouble)})
+            await self._database.write(credentials.tried, known.id, self._clock())
+            return False
+        return True
 
     async def _sweep(self, opening: Opening) -> int:
         driver = self._driver(opening.driver)

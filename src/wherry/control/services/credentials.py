@@ -220,6 +220,11 @@ def unlock(conn: Connection, place: str, owner: str) -> None:
     conn.execute(delete(place_locks).where(place_locks.c.place == place, place_locks.c.owner == owner))
 
 
+def unlock_all(conn: Connection) -> None:
+    """Nobody else can be changing anything: what locks are there are of a process that died."""
+    conn.execute(delete(place_locks))
+
+
 def reseal(conn: Connection, old: MasterKey, new: MasterKey) -> int:
     """Seal what is out with another master key; answers how many."""
     rows = conn.execute(
