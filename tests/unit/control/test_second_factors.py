@@ -145,6 +145,7 @@ async def test_a_passkey_is_a_factor(client, person, plane):
     key = Authenticator(URL, counter=1)
     page = await person.sign_in()
     assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert '<script src="/signin/passkey.js"' in page.text
     assert (await client.get("/signin/passkey.js")).headers["content-type"].startswith("text/javascript")
     stranger = Authenticator("https://evil.example")
     assert (await person.enrol_key(page, stranger)).status_code == 400
