@@ -6,6 +6,8 @@ named, with what will therefore not run.
 
     python tools/servers.py install          install what is missing; `install azurite` no more than that
     python tools/servers.py path azurite     print the program's path; exit 1 if it is not installed
+
+What comes from npm lies in a folder of tools/, with a lock file that names every file by its hash.
 """
 
 from __future__ import annotations
@@ -27,9 +29,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-LOCK = ROOT / "tools" / "azurite" / "package-lock.json"
-AZURITE = CACHE / "azurite"
-LAUNCHER = AZURITE / "azurite-blob"
 OLDEST_NODE = 22
 NPM_OPTIONS = [
     "--omit=dev",
@@ -98,49 +97,70 @@ def alone() -> Iterator[None]:
         yield
 
 
-def lock_hash() -> str:
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-
-
 def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def installed() -> bool:
-    """Whether Azurite is the one of the lock file and the Node.js of its launcher is still there."""
-    if text_of(AZURITE / "lock-hash") != lock_hash() or not LAUNCHER.exists():
-        return False
-    return os.access(text_of(AZURITE / "node"), os.X_OK)
+@dataclass(frozen=True)
+class FromNpm:
+    """A server out of npm: a folder of tools/ says which, `launcher` starts its `program` by the right Node.js."""
+
+    name: str
+    launcher_name: str
+    program: str
+
+    @property
+    def folder(self) -> Path:
+        return CACHE / self.name
+
+    @property
+    def launcher(self) -> Path:
+        return self.folder / self.launcher_name
+
+    @property
+    def sources(self) -> list[Path]:
+        return sorted(path for path in (ROOT / "tools" / self.name).iterdir() if path.is_file())
+
+    def wanted(self) -> str:
+        """What is to be installed, as a hash: the lock file's for servers that are nothing else."""
+        told = [path for path in self.sources if path.name != "package.json"]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in told)).hexdigest()
+
+    def installed(self) -> bool:
+        """Whether it is the one of the lock file, and the Node.js of its launcher is still there."""
+        if text_of(self.folder / "lock-hash") != self.wanted() or not self.launcher.exists():
+            return False
+        return os.access(text_of(self.folder / "node"), os.X_OK)
+
+    def bring(self) -> str:
+        """Bring it into `.cache/`; returns what was done."""
+        with alone():
+            if self.installed():
+                return f"{self.name}: in place"
+            node = find_node()
+            if text_of(self.folder / "lock-hash") != self.wanted():
+                fresh = CACHE / f"{self.name}.new"
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir()
+                for path in self.sources:
+                    shutil.copy(path, fresh)
+                run_npm(node, fresh)
+                (fresh / "lock-hash").write_text(self.wanted())
+                shutil.rmtree(self.folder, ignore_errors=True)
+                fresh.rename(self.folder)
+            self.write_launcher(node)
+        return f"{self.name}: installed"
+
+    def write_launcher(self, node: Node) -> None:
+        """One program to start, whichever Node.js it is: callers need to know nothing else."""
+        (self.folder / "node").write_text(str(node.program))
+        command = shlex.join([str(node.program), str(self.folder / self.program)])
+        self.launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        self.launcher.chmod(0o755)
 
 
-def install_azurite() -> str:
-    """Bring Azurite's Blob server here as `.cache/azurite/azurite-blob`; returns what was done."""
-    with alone():
-        if installed():
-            return "azurite: in place"
-        node = find_node()
-        if text_of(AZURITE / "lock-hash") != lock_hash():
-            fresh = CACHE / "azurite.new"
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(LOCK.with_name(name), fresh)
-            run_npm(node, fresh)
-            (fresh / "lock-hash").write_text(lock_hash())
-            shutil.rmtree(AZURITE, ignore_errors=True)
-            fresh.rename(AZURITE)
-        write_launcher(node)
-    return "azurite: installed"
-
-
-def write_launcher(node: Node) -> None:
-    """One program to start, whichever Node.js it is: callers need to know nothing else."""
-    main_js = AZURITE / "node_modules/azurite/dist/src/blob/main.js"
-    (AZURITE / "node").write_text(str(node.program))
-    LAUNCHER.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(str(node.program))} {shlex.quote(str(main_js))} "$@"\n'
-    )
-    LAUNCHER.chmod(0o755)
+AZURITE = FromNpm("azurite", "azurite-blob", "node_modules/azurite/dist/src/blob/main.js")
+UPSTREAM = FromNpm("upstream", "openid-provider", "provider.mjs")
 
 
 def run_npm(node: Node, folder: Path) -> None:
@@ -190,7 +210,8 @@ class Server:
 
 
 SERVERS = {
-    "azurite": Server(install_azurite, "everything that needs a Blob server will not run"),
+    "azurite": Server(AZURITE.bring, "everything that needs a Blob server will not run"),
+    "upstream": Server(UPSTREAM.bring, "signing in by a real OpenID provider is not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }
 
@@ -215,9 +236,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.action == "install":
         return install([options.server] if options.server else list(SERVERS))
-    if options.server == "rsync" or not installed():
+    found = {"azurite": AZURITE, "upstream": UPSTREAM}.get(options.server)
+    if found is None or not found.installed():
         return 1
-    print(LAUNCHER)
+    print(found.launcher)
     return 0
 
 

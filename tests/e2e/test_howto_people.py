@@ -78,6 +78,22 @@ def test_the_audit_trail_is_read_and_verified_as_it_is_told(shell: Shell) -> Non
     assert part.count('"digest"') > 3
 
 
+def test_a_provider_to_sign_in_by_is_made_known_as_it_is_told(shell: Shell) -> None:
+    (shell.folder / "corp.secret").write_text("canary-of-corp-4711\n")
+    printed = follow(shell, FOLDER / "sign-in-by-another-provider.md", {})
+    shown = printed["wherry sign-in provider show --name corp --output table"]
+    assert "/signin/upstream/corp" in shown
+    assert "7f3c1b0e" in printed["wherry sign-in identity list --user dora --output table"]
+    everything = "".join(printed.values()) + shell.run("audit", "list", "--top", "50").out
+    assert "canary-of-corp-4711" not in everything
+    assert "provider-deleted" in everything
+    assert shell.run("sign-in", "provider", "list").data == []
+    told = ("sign-in", "provider", "add", "--name", "x", "--client-id", "c", "--issuer")
+    for issuer in ("http://id.corp.example", "id.corp.example", "https://id.corp.example/?a=b"):
+        assert "issuer" in shell.run(*told, issuer, code=1).err.lower()
+    assert shell.run("sign-in", "provider", "show", "--name", "x", code=3).out == ""
+
+
 def test_attack_69_an_export_that_was_changed_says_where(shell: Shell) -> None:
     shell.run("audit", "export", "whole.jsonl")
     lines = (shell.folder / "whole.jsonl").read_text().splitlines(keepends=True)
