@@ -29,6 +29,7 @@ COLUMNS = (
     ("Kind", "properties.endpointKind"),
     ("Path", "properties.path"),
     ("Container", "properties.blobContainerName"),
+    ("Bucket", "properties.sourceUri"),
     ("Description", "properties.description"),
 )
 
@@ -59,6 +60,40 @@ def create(
             "--container-name", "--container", metavar="NAME", show_default=False, help="Blob container."
         ),
     ] = None,
+    bucket_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="A bucket of S3, such as https://s3.example.net/bucket/folder.",
+        ),
+    ] = None,
+    access_key_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", show_default=False, help="Secret that holds the id of a key for its users."
+        ),
+    ] = None,
+    secret_key_uri: Annotated[
+        str | None, typer.Option(metavar="URI", show_default=False, help="Secret that holds that key.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Region of the bucket.")
+    ] = None,
+    iam_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", show_default=False, help="Where its users are managed, if not where the bucket is."
+        ),
+    ] = None,
+    role_arn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARN",
+            show_default=False,
+            help="Instead of a key: a role that trusts our issuer. Unproven here.",
+        ),
+    ] = None,
     kind: Annotated[
         Kind | None,
         typer.Option(
@@ -67,9 +102,18 @@ def create(
     ] = None,
     description: Description = None,
 ) -> Any:
-    """Make an endpoint: a folder (--path), or a Blob container (--storage-account-id with --container-name)."""
+    """Make an endpoint: a folder (--path), a Blob container (--storage-account-id with --container-name), a bucket.
+
+    A bucket (--bucket-url) needs a key that may manage its users, as two secrets of a vault, or a role (--role-arn).
+    """
     with session(group, mover) as here:
-        told = _place(here, path, storage_account_id, container)
+        if bucket_url is not None:
+            if path is not None or storage_account_id is not None or container is not None:
+                raise UsageError("An endpoint is one place: a folder, a container or a bucket.")
+            told = _bucket(bucket_url, access_key_uri, secret_key_uri, role_arn)
+            told["wherry"] |= described(None, region=region, iamEndpoint=iam_endpoint)
+        else:
+            told = _place(here, path, storage_account_id, container)
         properties = described(description, endpointKind=kind and kind.value, **told)
         return here.api.put(here.at.of_mover("endpoints", name), {"properties": properties})
 
@@ -110,5 +154,15 @@ def _place(here: Session, path: str | None, account: str | None, container: str 
             "blobContainerName": container,
         }
     raise UsageError(
-        "Give --path for a folder, or both --storage-account-id and --container-name for a container."
+        "Give --path for a folder, both --storage-account-id and --container-name for a container, or --bucket-url."
     )
+
+
+def _bucket(url: str, identity: str | None, secret: str | None, role: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"endpointType": "S3WithHMAC", "sourceUri": url, "wherry": {}}
+    if role is not None and identity is None and secret is None:
+        return told | {"wherry": {"credentialDriver": "s3-session", "roleArn": role}}
+    if role is None and identity is not None and secret is not None:
+        uris = {"accessKeyUri": identity, "secretKeyUri": secret}
+        return told | {"credentials": {"type": "AzureKeyVaultS3WithHMAC", **uris}}
+    raise UsageError("A bucket needs both --access-key-uri and --secret-key-uri, or --role-arn.")

@@ -155,8 +155,15 @@ def start(
         bool, typer.Option("--watch", help="Follow the run to its end, as `wherry run watch`.")
     ] = False,
 ) -> Any:
-    """Start a run. You must be allowed to give the agent access to the target."""
+    """Start a run. You must be allowed to give the agent access to the target.
+
+    What its credential there will be able to do, and what it cannot be limited to, is said before.
+    """
     with session(group, mover, project) as here:
+        job = here.api.get(here.at.job(name))["properties"]
+        target = here.api.get(here.at.of_mover("endpoints", job["targetName"]))["properties"]
+        if access := target.get("wherry", {}).get("access"):
+            typer.echo(access_text(access), err=True)
         started = here.api.post(f"{here.at.job(name)}/startJob")
         if not watch:
             return started
@@ -171,6 +178,12 @@ def stop(name: Name, group: Group = None, mover: Mover = None, project: Project 
     """Stop the job's run; what is copied stays, the next run goes on from there."""
     with session(group, mover, project) as here:
         return here.api.post(f"{here.at.job(name)}/stopJob")
+
+
+def access_text(access: dict[str, Any]) -> str:
+    """What the back end of a target will hold a run to, in one line."""
+    limits = ", ".join(access["limitedTo"]) or "nothing"
+    return " ".join(f"Access ({access['driver']}) is limited to: {limits}. {access['warning']}".split())
 
 
 def _wherry(options: dict[str, Any], agent_group: str | None) -> dict[str, Any] | None:

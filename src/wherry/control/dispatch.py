@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from wherry.control import reaper
 from wherry.control.broker import registry
@@ -191,8 +191,8 @@ async def _wake_at_stop(plane: Plane, wakeups: Wakeups) -> None:
 
 
 def _needs_credential(conn: Connection, run: str) -> bool:
-    run_of = run_state.load(conn, run)
-    return run_of is not None and run_of.opening is not None
+    query = select(run_work.c.opening).where(run_work.c.run == run)
+    return conn.execute(query).scalar() is not None
 
 
 def _say(code: str, detail: str) -> str:

@@ -360,7 +360,7 @@ class StoreSpec:
     `refused`: folders that may then neither contain nor lie in it, besides those of the system itself;
     `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath
     the root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`:
-    a SAS or the secret of that key, with a session token after a line break, kept out of every text form;
+    a SAS, a token (`Bearer …`) or the secret of that key, with a session token after a line break, in no text form;
     `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wherry.control.services.types.storage import blob_endpoint
+from wherry.control.services.types.addresses import service_url
 from wherry.model.errors import ApiError
 
 
@@ -14,7 +14,7 @@ from wherry.model.errors import ApiError
      "http://[::1]:10000", "http://localhost:10000/devstoreaccount1/", "https://my_blob/a.b/c"],
 )  # fmt: skip
 def test_addresses_of_storage_are_kept(url: str) -> None:
-    assert blob_endpoint(url, "t") == url.rstrip("/")
+    assert service_url(url, "t") == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ def test_addresses_of_storage_are_kept(url: str) -> None:
 )  # fmt: skip
 def test_addresses_in_disguise_are_refused(url: str) -> None:
     with pytest.raises(ApiError) as refused:
-        blob_endpoint(url, "t")
+        service_url(url, "t")
     assert refused.value.status == 400

@@ -16,12 +16,14 @@ from wherry.control.plane import plane
 from wherry.control.services import operations, resources, run_view, runs
 from wherry.control.services.resource_store import Json
 from wherry.control.services.types.registry import Target
-from wherry.control.services.types.storage_mover import JOB_DEFINITION, JOB_RUN, PROVIDER, TYPES
+from wherry.control.services.types.storage_mover import ENDPOINT, JOB_DEFINITION, JOB_RUN, PROVIDER, TYPES
 
 routes = Routes(case_insensitive=True)
 
 for _kind in TYPES:
-    generic.declare(routes, _kind)
+    # Endpoints have routes of their own: `arm.endpoints`.
+    if _kind is not ENDPOINT:
+        generic.declare(routes, _kind)
 
 _VERBS = {"read": "Gets or lists", "write": "Creates or updates", "delete": "Deletes"}
 

@@ -1,6 +1,6 @@
 """Secrets out of vaults elsewhere, in Azure Key Vault's shape, read with the control plane's own identity there.
 
-Only of hosts that the operator named (`operator`), over TLS whose certificate is verified, without following any
+Only of hosts that the operator named (`allowed`), over TLS whose certificate is verified, without following any
 redirect; nothing of it is kept.  Called by `sources`, in worker threads.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from wherry.control.broker.operator import VaultElsewhere
+from wherry.control.broker.allowed import VaultElsewhere
 from wherry.control.services.secret_uris import SecretUri
 from wherry.model.errors import RunError, Unavailable
 from wherry.trust.authority import client_context

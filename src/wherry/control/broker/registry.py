@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from wherry.control.broker import operator
+from wherry.control.broker.allowed import Allowed
 from wherry.control.broker.blob_policy import BlobPolicy
 from wherry.control.broker.blob_token import BlobToken
 from wherry.control.broker.external_vault import ExternalVaults
@@ -22,7 +22,7 @@ from wherry.trust import tokens
 
 def of_plane(plane: Plane) -> Mapping[str, Driver]:
     """The drivers of a running control plane; `UsageError` when its operator's file is malformed."""
-    allowed = operator.Allowed.load(plane.state)
+    allowed = Allowed.load(plane.state)
     secrets = DeploymentSecrets(
         plane.database, plane.master, plane.clock, lambda name: host.ours(plane, name),
         ExternalVaults(allowed.vaults),

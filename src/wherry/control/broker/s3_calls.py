@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +17,13 @@ from wherry.model.errors import RunError, Unavailable
 
 _REFUSED = frozenset({400, 401, 403})
 _REGION = "us-east-1"
+_making = threading.Lock()
 
 
 def client(
     service: str, endpoint: str, region: str, identity: str = "", secret: str = "", token: str = ""
 ) -> Any:
     """A client of one service; without an identity its requests are not signed.  The caller closes it."""
-    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -33,11 +35,19 @@ def client(
         signature_version=None if identity else UNSIGNED,
         s3={"addressing_style": "path"},
     )
-    session = boto3.session.Session()
-    return session.client(
-        service, region_name=region or _REGION, endpoint_url=endpoint or None, config=config,
-        aws_access_key_id=identity or None, aws_secret_access_key=secret or None, aws_session_token=token or None,
-    )  # fmt: skip
+    with _making:
+        return _session().client(
+            service, region_name=region or _REGION, endpoint_url=endpoint or None, config=config,
+            aws_access_key_id=identity or None, aws_secret_access_key=secret or None, aws_session_token=token or None,
+        )  # fmt: skip
+
+
+@functools.cache
+def _session() -> Any:
+    """What clients are made by, one at a time; it has read the descriptions of the services only once."""
+    import boto3
+
+    return boto3.session.Session()
 
 
 @contextmanager

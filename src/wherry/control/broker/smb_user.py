@@ -1,6 +1,6 @@
 """Shares of a Samba that we manage, by a user of its own for each run.
 
-The server is reached by a command that its operator named (`operator`), usually ssh to `samba_host` there.  It is run
+The server is reached by a command that its operator named (`allowed`), usually ssh to `samba_host` there.  It is run
 without a shell, with one of four fixed verbs behind its own words; everything else goes to its standard input as JSON:
 
     open    {id, share, access, password, until}   answers {"user": NAME}, or {"full": true}

@@ -117,7 +117,7 @@ def get(conn: Connection, master: MasterKey, vault: Vault, name: str, version: s
         raise ApiError(
             403, "Forbidden", "Operation get is not allowed on a disabled secret. Enable it first."
         )
-    return bundle(vault, row, value=_open(master, vault, row))
+    return bundle(vault, row, value=value_of(master, vault, row))
 
 
 def change(conn: Connection, vault: Vault, name: str, version: str, wanted: Wanted, now: float) -> Json:
@@ -202,6 +202,16 @@ def purge_due(conn: Connection, now: float) -> None:
     for row in due:
         _forget(conn, row.vault_key, row.name_key)
         role_assignments.remove_below(conn, f"{row.vault_key}/secrets/{row.name_key}")
+
+
+def living(conn: Connection, vault: Vault, name: str) -> Row[Any]:
+    """The latest version of a secret that is not deleted; 404 for any other."""
+    return _living(conn, vault, name, "")
+
+
+def exists(conn: Connection, vault: Vault, name: str) -> bool:
+    """Whether the name is taken, if only by a deleted secret."""
+    return _secret(conn, vault, name) is not None
 
 
 def bundle(vault: Vault, row: Row[Any], value: str | None = None, *, whole: bool = True) -> Json:
@@ -295,7 +305,8 @@ def _forget(conn: Connection, vault_key: str, name_key: str) -> None:
         conn.execute(delete(table).where(table.c.vault_key == vault_key, table.c.name_key == name_key))
 
 
-def _open(master: MasterKey, vault: Vault, row: Row[Any]) -> str:
+def value_of(master: MasterKey, vault: Vault, row: Row[Any]) -> str:
+    """The value of a version, unsealed."""
     return master.unseal(row.sealed, context(vault.key, row.name_key, row.version)).decode()
 
 

@@ -17,8 +17,9 @@ from wherry.control import audit
 from wherry.control.access import Access, Routes, resource
 from wherry.control.arm import paging
 from wherry.control.arm.request import body_of, path_of
+from wherry.control.caller import Caller
 from wherry.control.plane import caller, plane, request_id, source
-from wherry.control.services import vault_secrets
+from wherry.control.services import vault_backup, vault_secrets
 from wherry.control.services.vault_secrets import LONGEST_VALUE, NAME, Vault, Wanted
 from wherry.control.vault import host
 from wherry.model.errors import ApiError
@@ -135,6 +136,24 @@ async def purge_secret(request: Request, secret: str) -> Response:
     _check(request, secret)
     await plane(request).database.write(_in_vault, host.decided(request), vault_secrets.purge, secret)
     return Response(status_code=204)
+
+
+@routes.post(f"{_SECRET}/backup", _may("backup/action"))
+async def backup_secret(request: Request, secret: str) -> Response:
+    """A secret with all versions, sealed for this deployment."""
+    _check(request, secret)
+    return await _write(request, vault_backup.backup, plane(request).master, secret)
+
+
+@routes.post("/secrets/restore", _may("restore/action"))
+async def restore_secret(request: Request) -> Response:
+    """Put back what was backed up."""
+    _check(request)
+    text = (await body_of(request)).get("value")
+    if not isinstance(text, str) or len(text) > vault_backup.LONGEST:
+        raise _bad("Property value must be the text of a backup.")
+    asking = Caller(caller(request), request_id(request), plane(request).clock())
+    return await _write(request, vault_backup.restore, plane(request).master, asking, text)
 
 
 def _in_vault(

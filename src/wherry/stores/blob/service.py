@@ -1,8 +1,9 @@
 """One service of a storage account: how a request is made, tried, and what its refusals mean.
 
-The credential is a SAS: it is added to the query where the request leaves and stands in no message, error or
-log.  What changes something asks the fence before each sending.  As long as nothing goes wrong a request costs no
-more than its sending: `Patience` is asked after the first attempt only.  Called by `requests` and `hierarchy`.
+The credential is a SAS, added to the query where the request leaves, or a token (`Bearer …`), sent as a header; it
+stands in no message, error or log.  What changes something asks the fence before each sending.  As long as nothing goes
+wrong a request costs no more than its sending: `Patience` is asked after the first attempt only.  Called by `requests`
+and `hierarchy`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from wherry.stores.http.wire import Answer, Lost, Unreached, Wire
 from wherry.stores.port import Fence
 
 VERSION = "2024-11-04"
+BEARER = "Bearer "
 
 _PLAIN = re.compile(r"[\t -~]*")
 _UNQUOTED = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~/"
@@ -61,9 +63,12 @@ class Service:
         self._wire = wire
         self._fence = fence
         self._patience = patience
-        self._sas = sas.lstrip("?")
+        bearer = sas.startswith(BEARER)
+        self._sas = "" if bearer else sas.lstrip("?")
         self._base = wire.address.path
         self._rest = f" HTTP/1.1\r\nHost: {wire.address.netloc}\r\nx-ms-version: {VERSION}\r\n"
+        if bearer:
+            self._rest += f"Authorization: {sas}\r\n"
 
     def _read(self, method: str, name: bytes | None, query: str = "", headers: str = "") -> Answer:
         head = self._head(method, name, query, headers)

@@ -9,18 +9,21 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import agents, resource_store, run_view
+from wherry.control.services import agents, resource_store, run_sides, run_view
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types.schema import invalid
 from wherry.model import ids
+from wherry.model.drivers import DRIVERS
 from wherry.model.errors import ApiError
 
 _AGENT = agents.TYPE
 _GROUP = "microsoft.storagemover/storagemovers/agentgroups"
 _JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
 
-PAIRS = frozenset({("LocalMount", "LocalMount"), ("LocalMount", "AzureStorageBlobContainer")})
+PAIRS = frozenset(
+    {("LocalMount", "LocalMount"), ("LocalMount", "AzureStorageBlobContainer"), ("LocalMount", "S3WithHMAC")}
+)
 """Endpoint types that a job can copy between, as (source, target)."""
 
 
@@ -75,6 +78,18 @@ def release_endpoint(conn: Connection, endpoint: Resource, _caller: Caller, _roo
         raise ApiError(
             409, "EndpointInUse", f"The job run '{run}' uses this endpoint. Stop it, or wait for its end."
         )
+
+
+def view_endpoint(conn: Connection, endpoint: Resource, properties: Json) -> None:
+    """Tells before any start what the credential of a run can be used for there, and what it cannot be limited to."""
+    opening = run_sides.opening_of(conn, endpoint)
+    if opening is not None:
+        told = DRIVERS[opening.driver]
+        access = {
+            "driver": told.name, "limitedTo": list(told.limits), "notLimitedTo": list(told.cannot),
+            "ends": told.ends, "proven": told.proven, "warning": told.warning,
+        }  # fmt: skip
+        properties["wherry"] = properties.get("wherry", {}) | {"access": access}
 
 
 def prepare_job(conn: Connection, draft: Draft) -> None:

@@ -5,11 +5,15 @@ Each function takes a value and its target and gives the value to keep, or raise
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
+from wherry.control.services.secret_uris import SecretUri
+from wherry.control.services.types.addresses import service_url
 from wherry.control.services.types.schema import Json, invalid
 from wherry.model import ids, names
-from wherry.model.errors import ApiError, UsageError
+from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.options import JobOptions
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -18,6 +22,10 @@ ENDPOINT_TYPES = (
     "AzureStorageNfsFileShare", "AzureMultiCloudConnector",
 )  # fmt: skip
 
+REGION = re.compile(r"[A-Za-z0-9-]+")
+ROLE = re.compile(r"arn:[a-z-]+:iam:[^\s]*:role/[\w+=,.@/-]+")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
+SHARE = re.compile(r"[^\x00-\x1f\\/:*?\"<>|\[\]+=;,]{1,80}")
 STORAGE_ACCOUNT = "microsoft.storage/storageaccounts"
 MACHINE = "microsoft.hybridcompute/machines"
 
@@ -64,6 +72,24 @@ def subpath(value: str, target: str) -> str | None:
     except UsageError as refused:
         raise invalid(target, str(refused)) from refused
     return value.strip("/") or None
+
+
+def bucket_url(value: str, target: str) -> str:
+    """The URL of a bucket in path style, with a folder in it or without."""
+    url = service_url(value, target)
+    if not urlsplit(url).path.strip("/"):
+        raise invalid(target, "The URL names a bucket in its path, such as https://s3.example.net/bucket.")
+    return url
+
+
+def secret_uri(value: str, target: str) -> str | None:
+    """The URI of a secret in a vault; an empty one clears it."""
+    if not value:
+        return None
+    try:
+        return SecretUri.parse(value).text
+    except RunError as refused:
+        raise invalid(target, refused.detail) from refused
 
 
 def half_hour(value: int, target: str) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from wherry.control.services import agent_view
 from wherry.control.services.types import mover_rules as rules
 from wherry.control.services.types import mover_values as values
+from wherry.control.services.types.addresses import service_url
 from wherry.control.services.types.schema import DESCRIPTION, Field, ResourceType, Rules
-from wherry.model import ids
+from wherry.model import drivers, ids
+from wherry.model.drivers import DriverFacts
 
 PROVIDER = "Microsoft.StorageMover"
 API_VERSIONS = (
@@ -21,6 +23,26 @@ PROJECT = ResourceType(PROVIDER, (_MOVER, "projects"), (DESCRIPTION,), lower_typ
 
 _STORAGE_ACCOUNT = Field(
     "storageAccountResourceId", required=True, fixed=True, caseless=True, check=values.storage_account_id
+)
+
+
+def _secrets(kind: str, *names: str) -> tuple[Field, ...]:
+    """Credentials that are named by URIs of secrets."""
+    uris = (Field(name, longest=2048, check=values.secret_uri) for name in names)
+    return (Field("type", required=True, choices=(kind,)), *uris)
+
+
+def _driver(*served: DriverFacts) -> Field:
+    return Field("credentialDriver", choices=tuple(one.name for one in served))
+
+
+_BUCKET = (
+    Field("region", longest=64, pattern=values.REGION),
+    _driver(drivers.S3_USER, drivers.S3_SESSION),
+    Field("iamEndpoint", longest=2048, check=service_url),
+    Field("stsEndpoint", longest=2048, check=service_url),
+    Field("roleArn", longest=2048, pattern=values.ROLE),
+    Field("audience", longest=256),
 )
 
 ENDPOINT = ResourceType(
@@ -41,13 +63,31 @@ ENDPOINT = ResourceType(
             Field("blobContainerName", required=True, fixed=True, check=values.container_name),
         ),
         "NfsMount": None,
-        "SmbMount": None,
-        "S3WithHMAC": None,
-        "AzureStorageSmbFileShare": None,
+        "SmbMount": (
+            Field("host", required=True, fixed=True, pattern=values.HOST),
+            Field("shareName", required=True, fixed=True, pattern=values.SHARE),
+            Field("credentials", "object", fields=_secrets("AzureKeyVaultSmb", "usernameUri", "passwordUri")),
+            Field("wherry", "object", fields=(_driver(drivers.SMB_SECRET, drivers.SMB_USER),)),
+        ),
+        "S3WithHMAC": (
+            Field("sourceUri", required=True, fixed=True, longest=2048, check=values.bucket_url),
+            Field("sourceType", fixed=True, choices=("MINIO", "IBM", "GCS", "ALIBABA", "DELL_EMC", "OTHER")),
+            Field("otherSourceTypeDescription", fixed=True),
+            Field(
+                "credentials",
+                "object",
+                fields=_secrets("AzureKeyVaultS3WithHMAC", "accessKeyUri", "secretKeyUri"),
+            ),
+            Field("wherry", "object", fields=_BUCKET),
+        ),
+        "AzureStorageSmbFileShare": (
+            _STORAGE_ACCOUNT,
+            Field("fileShareName", required=True, fixed=True, pattern=values.SHARE),
+        ),
         "AzureStorageNfsFileShare": None,
         "AzureMultiCloudConnector": None,
     },
-    rules=Rules(release=rules.release_endpoint),
+    rules=Rules(release=rules.release_endpoint, view=rules.view_endpoint),
 )
 
 _TIME = (
