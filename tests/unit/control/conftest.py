@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from tests.unit.control.stage import Stage
@@ -105,10 +106,21 @@ def plane(opened: Deployment, clock: Clock) -> Plane:
     )
 
 
+_apps: list[FastAPI] = []
+
+
+def app_of(plane: Plane) -> FastAPI:
+    """The application, for one plane at a time: making its two hundred routes takes longer than most tests."""
+    if not _apps:
+        _apps.append(create_app(plane))
+    _apps[0].state.plane = plane
+    return _apps[0]
+
+
 @pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
     """A browser or a program, whose cookies last as long as the test."""
-    transport = httpx.ASGITransport(create_app(plane), client=("192.0.2.7", 1))
+    transport = httpx.ASGITransport(app_of(plane), client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         yield client
 

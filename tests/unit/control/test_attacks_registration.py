@@ -13,12 +13,11 @@ from sqlalchemy import delete, func, select, update
 
 from tests.forms import hidden
 from tests.unit.control import flows
-from tests.unit.control.conftest import START, URL
+from tests.unit.control.conftest import START, URL, app_of
 from tests.unit.control.flows import Agent
 from tests.unit.control.person import Person
 from tests.unit.control.stage import GROUP, MOVER, Stage
 from wherry.control import audit, housekeeping
-from wherry.control.app import create_app
 from wherry.control.db.tables_identity import agent_keys, credentials, principals, role_assignments
 from wherry.control.db.tables_identity import device_codes as rows
 from wherry.control.identity.sessions import COOKIE
@@ -44,7 +43,7 @@ def agent(client, plane) -> Agent:
 @asynccontextmanager
 async def browser(plane, address: str) -> AsyncIterator[httpx.AsyncClient]:
     """Another one, at another address."""
-    transport = httpx.ASGITransport(create_app(plane), client=(address, 1))
+    transport = httpx.ASGITransport(app_of(plane), client=(address, 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         yield client
 

@@ -12,10 +12,9 @@ from sqlalchemy import select
 from tests.authenticator import Authenticator
 from tests.forms import hidden, options_on, secret_on
 from tests.unit.control import flows
-from tests.unit.control.conftest import URL
+from tests.unit.control.conftest import URL, app_of
 from tests.unit.control.person import Person
 from wherry.control import audit, master_key
-from wherry.control.app import create_app
 from wherry.control.db.tables_factors import factors as rows
 from wherry.control.db.tables_identity import sessions
 from wherry.control.identity.sessions import COOKIE
@@ -36,7 +35,7 @@ def person(client, clock, made) -> Person:
 @pytest.fixture
 async def other(plane) -> AsyncIterator[httpx.AsyncClient]:
     """Another browser, elsewhere."""
-    transport = httpx.ASGITransport(create_app(plane), client=("198.51.100.9", 1))
+    transport = httpx.ASGITransport(app_of(plane), client=("198.51.100.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         yield client
 
