@@ -77,10 +77,16 @@ def serve(
         os.environ[f"{PREFIX}SECOND_FACTOR"] = second_factor.value
     raise typer.Exit(
         run(
-            state, listen, public_url, tls_cert, tls_key, log_level, break_glass=break_glass is Switch.ON,
+            state,
+            listen,
+            public_url,
+            tls_cert,
+            tls_key,
+            log_level,
+            break_glass=break_glass is Switch.ON,
             master_key=master_key,
         )
-    )  # fmt: skip
+    )
 
 
 def env(state: State) -> None:
@@ -95,7 +101,14 @@ def env(state: State) -> None:
 
 @device.command()
 @answers(
-    (("Client", "client"), ("Agent", "agent"), ("Mover", "mover"), ("From", "source"), ("State", "state"))
+    (
+        ("Client", "client"),
+        ("Agent", "agent"),
+        ("Mover", "mover"),
+        ("Words of its key", "words"),
+        ("From", "source"),
+        ("State", "state"),
+    )
 )
 def approve(
     code: Annotated[str, typer.Argument(metavar="CODE", help="The code that the device shows.")], state: State

@@ -25,6 +25,7 @@ from wherry.control.db.tables_identity import meta
 from wherry.control.plane import Plane
 from wherry.control.services import device_codes
 from wherry.model.errors import ApiError, UsageError, WherryError
+from wherry.trust.enrolment import key_words
 
 NAME = "admin.sock"
 _MAX_LINE = 4096
@@ -175,4 +176,5 @@ def _approve(conn: Connection, plane: Plane, code: str, uid: int) -> dict[str, A
         "source": grant.source,
         "agent": str(detail.get("agentName", "")),
         "mover": str(detail.get("mover", "")),
+        "words": key_words(grant.jkt) if grant.jkt else "",
     }

@@ -61,7 +61,9 @@ async def test_attack_34_pages_cannot_be_framed_and_run_no_script(client):
     assert "frame-ancestors 'none'" in policy
     assert "script-src" not in policy
     assert "default-src 'none'" in policy
-    assert page.headers["referrer-policy"] == "same-origin", "with no-referrer browsers send forms as of nobody"
+    assert page.headers["referrer-policy"] == "same-origin", (
+        "with no-referrer browsers send forms as of nobody"
+    )
     assert "<script" not in page.text
     assert "style=" not in page.text
     assert (await client.get("/signin/style.css")).headers["content-type"].startswith("text/css")

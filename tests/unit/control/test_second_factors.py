@@ -18,7 +18,8 @@ from wherry.control import audit, master_key
 from wherry.control.db.tables_factors import factors as rows
 from wherry.control.db.tables_identity import sessions
 from wherry.control.identity.sessions import COOKIE
-from wherry.control.services import factors
+from wherry.control.services import factors, users
+from wherry.trust import onetime
 from wherry.trust.keys import MasterKey
 
 
@@ -324,9 +325,14 @@ async def test_secrets_are_sealed_and_a_new_master_key_keeps_them(client, person
     assert (await person.prove(await person.sign_in())).status_code == 303
 
 
-async def test_what_comes_with_a_user_goes_with_it(person, plane, admin):
-    await person.enrol(await person.sign_in())
+async def test_what_comes_with_a_user_goes_with_it(plane, clock):
+    secret = onetime.new_secret()
     with plane.database.transaction() as conn:
-        assert factors.reset(conn, admin) == 1
-        assert not factors.has_any(conn, admin)
-        assert factors.codes_left(conn, admin) == 0
+        oid = users.create(conn, "alice", "Alice", "password", clock.now)
+        assert factors.add_app(
+            conn, plane.master, oid, secret, onetime.code(secret, int(clock.now // 30)), clock.now
+        )
+        factors.new_codes(conn, oid)
+        users.delete(conn, oid, clock.now)
+        assert not factors.has_any(conn, oid)
+        assert factors.codes_left(conn, oid) == 0
