@@ -189,16 +189,35 @@ def install_rsync() -> str:
     """See that rsync is there, which tells how whole trees should arrive; only machines of CI get it from here."""
     if shutil.which("rsync"):
         return "rsync: in place"
-    if not os.environ.get("CI") or shutil.which("apt-get") is None or os.geteuid() != 0:
+    if not os.environ.get("CI"):
         raise Missing("install the package rsync of this system")
-    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", "rsync"]):
+    install_packages("rsync")
+    return "rsync: installed"
+
+
+def install_samba() -> str:
+    """See that Samba and its client are there; machines of CI get them from here, but not the system's own server."""
+    if all(shutil.which(program) for program in ("smbd", "smbclient", "smbpasswd")):
+        return "samba: in place"
+    if not os.environ.get("CI"):
+        raise Missing("install the packages samba and smbclient of this system, and stop its own server")
+    install_packages("samba", "smbclient")
+    if shutil.which("systemctl"):
+        subprocess.run(["systemctl", "disable", "--now", "smbd"], capture_output=True, check=False)
+    return "samba: installed"
+
+
+def install_packages(*names: str) -> None:
+    """Packages of Debian and its like."""
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise Missing(f"install the packages {' '.join(names)} of this system")
+    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *names]):
         answer = subprocess.run(
             ["apt-get", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=NPM_LIMIT,
             check=False,
         )  # fmt: skip
     if answer.returncode != 0:
         raise Missing("apt-get could not install it: " + answer.stderr.strip()[-300:])
-    return "rsync: installed"
 
 
 @dataclass(frozen=True)
@@ -212,6 +231,7 @@ class Server:
 SERVERS = {
     "azurite": Server(AZURITE.bring, "everything that needs a Blob server will not run"),
     "upstream": Server(UPSTREAM.bring, "signing in by a real OpenID provider is not tested"),
+    "samba": Server(install_samba, "credentials for shares are not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }
 
