@@ -44,5 +44,14 @@ def start(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # These tell forms, headers or statements at lower levels.
-    for name in ("multipart", "python_multipart", "sqlalchemy", "alembic", "httpx", "httpcore", "asyncio"):
+    for name in (
+        "fido2",
+        "multipart",
+        "python_multipart",
+        "sqlalchemy",
+        "alembic",
+        "httpx",
+        "httpcore",
+        "asyncio",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)

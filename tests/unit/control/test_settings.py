@@ -18,6 +18,8 @@ def test_the_environment_goes_before_the_deployment_and_that_before_the_defaults
     assert (found.lease_seconds, found.agent_lost_seconds) == (2.5, 7.0)
     assert found.heartbeat_seconds == Settings().heartbeat_seconds
     assert Settings.load(None, {}) == Settings()
+    assert not Settings.load(None, {"WHERRY_SETTING_SECOND_FACTOR": "off"}).second_factor
+    assert found.override({"register_needs_owner": True}).register_needs_owner
     assert isinstance(found.override({"losses_limit": "3"}).losses_limit, int)
 
 
@@ -27,6 +29,7 @@ def test_the_environment_goes_before_the_deployment_and_that_before_the_defaults
         ("LEASE", "1", "Unknown setting 'lease'"),
         ("LEASE_SECONDS", "x", "must be a number"),
         ("LEASE_SECONDS", "0", "zero"),
+        ("SECOND_FACTOR", "maybe", "on or off"),
     ],
 )
 def test_what_makes_no_sense_is_named(name: str, value: str, word: str) -> None:
