@@ -16,9 +16,8 @@ from sqlalchemy import select
 
 from tests.forms import hidden
 from tests.openid import CLIENT, SECRET, OpenId, OpenIdMissing, running_openid
-from tests.unit.control.conftest import cheaply
+from tests.unit.control.conftest import app_of, cheaply
 from wherry.control import audit, deployment
-from wherry.control.app import create_app
 from wherry.control.db.tables_identity import meta
 from wherry.control.identity import sessions
 from wherry.control.plane import Plane
@@ -66,7 +65,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, openid: OpenId) -> Iterator[
 
 @pytest.fixture
 async def client(plane: Plane) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(plane), client=("192.0.2.7", 1))
+    transport = httpx.ASGITransport(app_of(plane), client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as made:
         yield made
 
