@@ -34,7 +34,7 @@ class Settings:
     mover and group approve an agent.
     """
 
-    lease_seconds: float = 60.0
+    lease_seconds: float = 50.0
     heartbeat_seconds: float = 30.0
     offline_seconds: float = 90.0
     long_poll_seconds: float = 25.0
