@@ -64,7 +64,9 @@ class GuardedRoute(APIRoute):
 async def _signed_in(request: Request, access: Access, handle: Handler) -> Response:
     principal = await sessions.principal_of(plane(request), request)
     if principal is None:
-        return RedirectResponse("/signin", 303)
+        response = RedirectResponse("/signin", 303)
+        sessions.remember_page(response, request.url.path)
+        return response
     request.state.principal = principal
     try:
         return await _accounted(request, handle, audit.of(principal, "wherry/page", "allowed"), routine=True)

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import update
 
 from tests.forms import hidden
-from tests.unit.control.conftest import URL, Clock
+from tests.unit.control.conftest import URL, Clock, Made
 from tests.unit.control.stage import ACCOUNT, CONTAINER, MOVER, Stage
 from wherry.control import audit
 from wherry.control.app import create_app
 from wherry.control.db.tables_identity import principals
 from wherry.control.identity import sessions
-from wherry.control.identity.sessions import COOKIE
+from wherry.control.identity.sessions import COOKIE, WANTED
 from wherry.control.plane import Plane
 from wherry.control.services import presence, resource_store, role_assignments
 from wherry.model import ids
@@ -115,18 +115,33 @@ async def test_agents_are_listed_with_what_they_do(world: World, admin: httpx.As
     assert world.job.rpartition("/")[2] in page.text
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/agents/unregister", "/access/revoke"])
-async def test_who_is_not_signed_in_is_sent_to_the_sign_in(world: World, path: str) -> None:
+async def test_who_is_not_signed_in_signs_in_and_comes_to_the_page_that_was_wanted(
+    world: World, made: Made
+) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url=URL) as nobody:
-        answer = await nobody.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
-        if path not in ("/agents", "/access"):
-            assert (await nobody.post(path, data={"x": "y"})).status_code == 303
+        for path in ("/agents/unregister", "/access/revoke", *PAGES):
+            answer = await nobody.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+            if path not in ("/agents", "/access"):
+                assert (await nobody.post(path, data={"x": "y"})).status_code == 303
+        form = hidden((await nobody.get("/signin")).text)
+        answer = await nobody.post("/signin", data={**form, "login": "admin", "password": made.password})
+        assert answer.headers["location"] == "/access"
+        nobody.cookies.set(WANTED, "//evil.example", domain="plane.example")
+        form = hidden((await nobody.get("/signin")).text)
+        answer = await nobody.post("/signin", data={**form, "login": "admin", "password": made.password})
+        assert answer.headers["location"] == "/device"
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_pages_load_nothing_foreign_and_are_not_framed(admin: httpx.AsyncClient, path: str) -> None:
-    page = await admin.get(path)
+async def test_pages_load_nothing_foreign_and_are_not_framed(admin: httpx.AsyncClient) -> None:
+    for path in PAGES:
+        _assert_plain(await admin.get(path))
+    style = await admin.get("/pages/style.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert all(word not in style.text for word in ("url(", "@import"))
+
+
+def _assert_plain(page: httpx.Response) -> None:
     policy = page.headers["content-security-policy"]
     assert policy == (
         "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -136,9 +151,6 @@ async def test_pages_load_nothing_foreign_and_are_not_framed(admin: httpx.AsyncC
     assert not re.search(r"<[^>]* on\w+=", page.text)
     assert '<html lang="en">' in page.text
     assert page.text.count("<h1>") == 1
-    style = await admin.get("/pages/style.css")
-    assert style.headers["content-type"].startswith("text/css")
-    assert all(word not in style.text for word in ("url(", "@import"))
 
 
 async def test_an_agent_is_unregistered_after_a_question(world: World, admin: httpx.AsyncClient) -> None:
@@ -314,8 +326,7 @@ async def test_deeds_need_a_form_of_this_browser_and_a_fresh_sign_in(
         assert stage.conn.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 0
 
 
-@pytest.mark.parametrize("page", ["/agents", "/start", "/access", "/access/revoke", "/agents/unregister"])
-async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient, page: str) -> None:
+async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient) -> None:
     """Whatever came into the database by a way that checks less."""
     world.at_work()
     (assignment,) = world.assignments()
@@ -324,10 +335,11 @@ async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient, 
         facts = {"agentVersion": EVIL, "localIPAddress": f'"{EVIL}'}
         presence.beat(stage.conn, world.agent.oid, facts, stage.now, stage.now + 90)
     told = {"/access/revoke": {"name": assignment}, "/agents/unregister": {"id": world.agent.key}}
-    shown = await admin.get(page, params=told.get(page, {"x": EVIL, "unregistered": EVIL}))
-    assert shown.status_code == 200
-    assert "<script" not in shown.text
-    assert "&lt;script&gt;" in shown.text
+    for page in (*PAGES, *told):
+        shown = await admin.get(page, params=told.get(page, {"x": EVIL, "unregistered": EVIL}))
+        assert shown.status_code == 200
+        assert "<script" not in shown.text
+        assert "&lt;script&gt;" in shown.text
 
 
 async def test_what_a_session_lost_it_lost_at_once(world: World, admin: httpx.AsyncClient) -> None:

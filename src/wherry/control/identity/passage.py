@@ -43,10 +43,10 @@ async def password_known(
 async def arrived(
     request: Request, service: Plane, value: str, oid: str, name: str, user_code: str
 ) -> Response:
-    """A whole session: on to the device that waits, if any."""
+    """A whole session: on to the device that waits, if any, or to the page that was wanted."""
     if user_code:
         return await device_pages.consent(request, service, user_code, oid, name, value)
-    response = RedirectResponse("/device", 303)
+    response = RedirectResponse(sessions.page_wanted(request), 303)
     sessions.set_cookie(response, value)
     return response
 

@@ -23,6 +23,8 @@ from wherry.trust.keys import MasterKey, sha256
 from wherry.trust.principals import FULL_SCOPE, Principal
 
 COOKIE = "__Host-wherry"
+WANTED = "__Host-wherry-page"
+PAGES = ("/agents", "/start", "/access")
 LIFETIME = 8 * 3600
 FRESH = 600.0
 WRONG_CODES = 5
@@ -115,6 +117,20 @@ def withdraw_offer(conn: Connection, session: str) -> None:
 def set_cookie(response: Response, value: str) -> None:
     """Give the browser a session's value: for this host only, over TLS only, out of reach of scripts."""
     response.set_cookie(COOKIE, value, max_age=LIFETIME, path="/", secure=True, httponly=True, samesite="lax")
+
+
+def remember_page(response: Response, path: str) -> None:
+    """Note which page somebody wanted who has to sign in first; only pages that `page_wanted` knows."""
+    if path in PAGES:
+        response.set_cookie(
+            WANTED, path, max_age=int(FRESH), path="/", secure=True, httponly=True, samesite="lax"
+        )
+
+
+def page_wanted(request: Request) -> str:
+    """Where to go after signing in: the page that was wanted, of a fixed few, else that of device codes."""
+    told = request.cookies.get(WANTED, "")
+    return told if told in PAGES else "/device"
 
 
 def form_token(plane: Plane, value: str) -> str:

@@ -20,8 +20,7 @@ from wherry.control import audit, authorization, refusals
 from wherry.control.access import Access, Routes, public
 from wherry.control.audit import Record
 from wherry.control.caller import Caller
-from wherry.control.identity import sessions
-from wherry.control.identity.oauth import TokenError, form_of
+from wherry.control.identity import rendering, sessions
 from wherry.control.pages import words
 from wherry.control.plane import caller, plane, request_id, source
 from wherry.model.errors import ApiError
@@ -77,14 +76,7 @@ def signed_in() -> Access:
 
 async def form(request: Request) -> dict[str, str]:
     """The fields of a form that we made for this browser, from somebody who signed in lately."""
-    try:
-        fields = await form_of(request)
-    except TokenError as broken:
-        raise ApiError(broken.status, "InvalidForm", str(broken)) from broken
-    if not sessions.form_is_ours(plane(request), request, fields.get("form_token", "")):
-        raise ApiError(
-            403, "FormExpired", "This form is not from this browser, or too old. Open the page again."
-        )
+    fields = await rendering.form(request)
     if await sessions.principal_of(plane(request), request, fresh=True) is None:
         raise ApiError(401, "SignInAgain", "You signed in more than ten minutes ago; this needs to be you.")
     return fields
