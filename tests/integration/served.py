@@ -38,7 +38,7 @@ from pathlib import Path
 from wherry.control.serve import run
 gc.freeze()
 gc.enable()
-sys.exit(run(Path(sys.argv[1]), sys.argv[2], log_level="warning"))
+sys.exit(run(Path(sys.argv[1]), *sys.argv[2:], log_level="warning"))
 """
 
 
@@ -121,7 +121,9 @@ def _made() -> Path:
 
 
 @contextmanager
-def serving(state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = False) -> Iterator[Served]:
+def serving(
+    state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = False, public_url: str | None = None
+) -> Iterator[Served]:
     """Serve `state` while the block runs, by default on a free loopback port.
 
     A state that is not there is a copy of one that this process has made before, or, at a `first_start`, the server's.
@@ -133,7 +135,7 @@ def serving(state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = Fal
     # Whoever asks for any free port meanwhile must not get this one.
     with log.open("w") as stderr, holding(port) if port else nullcontext():
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(state), listen],
+            [sys.executable, "-c", SERVE, str(state), listen, *([public_url] if public_url else [])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ,
         )  # fmt: skip
         assert process.stdout is not None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.azurite import Azurite
-from tests.integration.migration import GROUP, QUICK, World, rows, world
+from tests.integration.migration import GROUP, QUICK, World, rows, sas_works, world
 from wherry.agent.register import Wanted, register
 from wherry.agent.state import AgentState
 from wherry.client.proven import IdentityGone
 from wherry.control import breakglass
-from wherry.model.errors import ApiError, WherryError
+from wherry.model.errors import ApiError, LeaseLost, WherryError
 from wherry.model.ledger import Span
+from wherry.model.wire import token_to_json
+from wherry.trust.roles import READER
 
 MACHINES = {"api-version": "2025-01-13"}
 
@@ -112,3 +118,93 @@ def test_giving_up_returns_leases_and_leaves_nothing(here: World, tmp_path: Path
     here.agents.pop("leaving").protocol.close()
     fresh = enrol(here, tmp_path / "again", "leaving")
     assert fresh.registration() is not None
+
+
+def assign(here: World, scope: str, principal: str, role: str) -> None:
+    """A role that a person gives to an identity."""
+    definition = (
+        f"/subscriptions/{here.served.subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
+    )
+    path = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    properties = {
+        "roleDefinitionId": definition,
+        "principalId": principal,
+        "principalType": "ServicePrincipal",
+    }
+    answer = here.arm("PUT", path, {"properties": properties}, **{"api-version": "2022-04-01"})
+    assert answer.status_code == 201, answer.text
+
+
+def left(here: World, principal: str) -> dict[str, object]:
+    """What the database still holds of an agent that is gone."""
+    database = sqlite3.connect(here.served.state / "wherry.db", timeout=20)
+    with closing(database):
+        asked = {
+            "living": "SELECT count(*) FROM principals WHERE oid = ? AND deleted_at IS NULL",
+            "keys": "SELECT count(*) FROM agent_keys WHERE oid = ? AND state = 'active'",
+            "roles": "SELECT count(*) FROM role_assignments WHERE principal_id = ?",
+            "grants": "SELECT count(*) FROM grants WHERE principal_id = ?",
+            "leases": "SELECT count(*) FROM partitions WHERE holder = ? AND expires_at > 0",
+            "presence": "SELECT count(*) FROM agent_presence WHERE oid = ?",
+        }
+        return {name: database.execute(query, (principal,)).fetchone()[0] for name, query in asked.items()}
+
+
+def test_attack_10_unregistering_in_the_midst_of_a_run_leaves_nothing(here: World, tmp_path: Path) -> None:
+    """By Azure's SDK, while the agent works on a run into a container and waits for more."""
+    agent, other = here.agent("working"), here.agent("idle")
+    group = here.group("working", "idle")
+    container = here.azurite.container().container_name
+    job = here.job(agent="working", container=container)
+    job.start()
+    grant = agent.take()
+    agent.commit(grant, 1, rows("a"), Span(cursor=b"a"))
+    secret = agent.ledger(grant).credential(grant.token).secret
+    assert sas_works(here.azurite, container, secret)
+    assert len(here.assignments(agent)) == 1
+    assign(here, machine(here, "working"), agent.principal, READER.guid)
+    assign(here, here.mover_id, agent.principal, READER.guid)
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(agent.protocol.take, 20.0)
+        here.served.movers.agents.begin_delete(GROUP, "mover", "working").result()
+        with pytest.raises(IdentityGone):
+            waiting.result()
+
+    assert job.await_status("Failed")["error"]["code"] == "AZSM1041"
+    job.await_run(lambda run: run["wherry"]["accessState"] == "Ended")
+    assert not sas_works(here.azurite, container, secret)
+    assert here.assignments(agent) == []
+    assert set(left(here, agent.principal).values()) == {0}
+    assert here.arm("GET", machine(here, "working"), **MACHINES).status_code == 404
+    found = here.arm("GET", f"{here.mover_id}/agentGroups/{group}").json()["properties"]["agents"]
+    assert found == [other.name]
+    with pytest.raises(IdentityGone):
+        agent.ledger(grant).renew(grant.token, progress=True)
+    here.agents.pop("working").protocol.close()
+    fresh = enrol(here, tmp_path / "again", "working")
+    assert fresh.registration() is not None
+
+
+def test_attack_43_what_belongs_to_another_agent_is_not_there(here: World) -> None:
+    mine, other = here.agent("mine"), here.agent("nosy")
+    job = here.job(agent="mine")
+    job.start()
+    grant = mine.take()
+    for attempt in (
+        lambda ledger: ledger.renew(grant.token, progress=True),
+        lambda ledger: ledger.credential(grant.token),
+        lambda ledger: ledger.keep(grant.token, 1, b"{}\n"),
+        lambda ledger: ledger.release(grant.token),
+    ):
+        with pytest.raises(LeaseLost):
+            attempt(other.ledger(grant))
+    # Nobody learns which runs of others there are.
+    said = set()
+    for run in (grant.order.run, str(uuid.uuid4())):
+        body = {"token": token_to_json(grant.token), "progress": True}
+        answer = other.protocol.answer("POST", f"/runs/{run}/renew", json=body)
+        said.add((answer.status_code, answer.json()["error"]["code"]))
+    assert said == {(404, "RunNotFound")}
+    mine.commit(grant, 1, rows("a"))
+    job.await_status("Succeeded")

@@ -176,7 +176,7 @@ class Service:
         pool = Pool(self.options.workers)
         leases = self.options.leases or max(1, pool.workers)
         lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
-        session = Session(protocol, self.roots, pool)
+        session = Session(protocol, self.roots, pool, private=identity.private)
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
             futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]

@@ -60,6 +60,7 @@ class Wanted:
     url: str | None = None
     ca_file: Path | None = None
     ca_fingerprint: str | None = None
+    private_link_scope: str = ""
 
     def request(self) -> EnrolmentRequest:
         """What the consent is about; `UsageError` for names that cannot be."""
@@ -72,7 +73,15 @@ class Wanted:
             if not pattern.fullmatch(value):
                 raise UsageError(f"'{value}' is not a valid {what}.")
         mover = ids.mover_id(self.subscription, self.group, self.mover)
-        return EnrolmentRequest(mover, self.agent, facts.host_name(), __version__)
+        return EnrolmentRequest(mover, self.agent, facts.host_name(), __version__, self._scope(mover))
+
+    def _scope(self, mover: str) -> str:
+        """The id of the private link scope: as given, or of that name in the mover's resource group."""
+        told = self.private_link_scope
+        if not told or "/" in told:
+            return told
+        group = mover.partition("/providers/")[0]
+        return f"{group}/providers/Microsoft.HybridCompute/privateLinkScopes/{told}"
 
 
 def wanted_again(state: AgentState) -> Wanted:
@@ -81,7 +90,13 @@ def wanted_again(state: AgentState) -> Wanted:
     if known is None:
         raise UsageError("This agent is not registered. Register it: wherry agent register.")
     mover = ids.ResourceId.parse(known.mover)
-    return Wanted(mover.subscription, str(mover.group), mover.name, known.agent)
+    return Wanted(
+        mover.subscription,
+        str(mover.group),
+        mover.name,
+        known.agent,
+        private_link_scope=known.private_link_scope,
+    )
 
 
 def register(
@@ -107,7 +122,7 @@ def register(
             )
         yield trust(state, wanted.url, wanted.ca_file, wanted.ca_fingerprint)
         url = str(state.server)
-        with Connection(url, state.ca_file) as connection:
+        with Connection(url, state.ca_file, private=bool(request.private_link_scope)) as connection:
             endpoints = Endpoints.discover(connection, _TENANT)
             yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
             key = PrivateKey.for_agent() if again else state.key()
@@ -193,7 +208,9 @@ def _finish(
 
 
 def _body(state: AgentState, url: str, request: EnrolmentRequest, key: PrivateKey) -> dict[str, Any]:
-    told = {"mover": request.mover, "agent": request.agent_name, "key": key.public.jwk()}
+    told: dict[str, Any] = {"mover": request.mover, "agent": request.agent_name, "key": key.public.jwk()}
+    if request.private_link_scope:
+        told["privateLinkScope"] = request.private_link_scope
     return {**told, **facts.registration(url, state)}
 
 
@@ -237,6 +254,7 @@ def _registration(url: str, request: EnrolmentRequest, made: Json) -> Registrati
             token_endpoint=str(made["tokenEndpoint"]),
             issuer=str(made["issuer"]),
             heartbeat_seconds=float(made["heartbeatSeconds"]),
+            private_link_scope=request.private_link_scope,
         )
     except (KeyError, ValueError, TypeError) as broken:
         raise ApiError(

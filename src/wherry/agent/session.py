@@ -17,6 +17,7 @@ from typing import Any
 
 from wherry.agent.log_lines import tell
 from wherry.agent.roots import Roots, Side, check_apart
+from wherry.client import private_addresses
 from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
 from wherry.client.connection import Unreachable
 from wherry.client.proven import IdentityGone
@@ -56,10 +57,11 @@ class Release:
 
 
 class Session:
-    """The work of one agent on its leases, for as many threads as it holds leases."""
+    """The work of one agent on its leases, for as many threads as it holds leases.  `private`: at private addresses."""
 
-    def __init__(self, protocol: AgentProtocol, roots: Roots, pool: Pool) -> None:
+    def __init__(self, protocol: AgentProtocol, roots: Roots, pool: Pool, *, private: bool = False) -> None:
         self._protocol = protocol
+        self._private = private
         self._roots = roots
         self._pool = pool
         self._lock = threading.Lock()
@@ -159,6 +161,7 @@ class Session:
     def _spec(self, place: Place, side: Side, grant: Grant, ledger: LeasedLedger) -> StoreSpec:
         if place.kind == LOCAL:
             return self._roots.spec(place, side)
+        self._check_private(place)
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
             return StoreSpec("blob", place.location, place.subpath, secret=secret)
@@ -167,6 +170,17 @@ class Session:
             opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret)
             return replace(opened, identity=key.identity, region=key.region)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
+
+    def _check_private(self, place: Place) -> None:
+        """An agent of a private link scope sends data to private addresses only, too."""
+        if not self._private:
+            return
+        try:
+            public = private_addresses.public_address_of(place.location)
+        except OSError as trouble:
+            raise RunError("AZSM1031", str(trouble)) from trouble
+        if public is not None:
+            raise RunError("AZSM1038", f"{public} is public.")
 
     @contextlib.contextmanager
     def _renewing(self, grant: Grant, clock: LeaseClock, asked_at: float) -> Iterator[None]:

@@ -40,6 +40,7 @@ class Registration:
     token_endpoint: str
     issuer: str
     heartbeat_seconds: float
+    private_link_scope: str = ""
 
     @property
     def audience(self) -> str:
@@ -97,6 +98,7 @@ class AgentState:
             issuer=known.issuer,
             audience=known.audience,
             kept=self.kept,
+            private=bool(known.private_link_scope),
         )
 
     def keep_registration(self, registration: Registration) -> None:

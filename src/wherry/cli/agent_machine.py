@@ -97,13 +97,21 @@ def register(
     url: Url = None,
     ca: CaFile = None,
     ca_fingerprint: CaFingerprint = None,
+    private_link_scope: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Private link scope whose networks alone it shall use: a name in the group, or an id.",
+        ),
+    ] = "",
     state: State = None,
 ) -> None:
     """Register the agent of this machine: shows a code that a person approves on a page of the control plane."""
     from wherry.agent.register import Wanted
     from wherry.agent.register import register as steps
 
-    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint)
+    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope)
     follow(steps(opened(state), wanted))
 
 

@@ -62,6 +62,13 @@ class Place:
             return name_or_id
         return f"{self.accounts}/{segment(name_or_id)}"
 
+    @property
+    def private_link_scopes(self) -> str:
+        return f"{self.group}/providers/Microsoft.HybridCompute/privateLinkScopes"
+
+    def private_link_scope(self, name: str) -> str:
+        return f"{self.private_link_scopes}/{segment(name)}"
+
     def containers(self, account: str) -> str:
         return f"{self.account(account)}/blobServices/default/containers"
 

@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "endpoint": ("endpoint", "app"),
     "agent": ("agent", "app"),
     "agent-group": ("agent_group", "app"),
+    "private-link-scope": ("private_link", "app"),
     "job": ("job", "app"),
     "run": ("run", "app"),
     "log": ("log", "app"),

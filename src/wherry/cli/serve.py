@@ -52,6 +52,14 @@ def serve(
             "203.0.113.0/24, with commas between. Agents register from anywhere.",
         ),
     ] = None,
+    further_hosts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOSTS",
+            show_default=False,
+            help="Names and addresses that it goes by besides its public URL, with commas between: a private one, say.",
+        ),
+    ] = None,
     second_factor: Annotated[
         Switch | None,
         typer.Option(
@@ -73,6 +81,8 @@ def serve(
     if device_flow_networks:
         # As any other setting may be told.
         os.environ[f"{PREFIX}DEVICE_FLOW_NETWORKS"] = device_flow_networks
+    if further_hosts:
+        os.environ[f"{PREFIX}FURTHER_HOSTS"] = further_hosts
     if second_factor:
         os.environ[f"{PREFIX}SECOND_FACTOR"] = second_factor.value
     raise typer.Exit(

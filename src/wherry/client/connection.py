@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from wherry.client.private_addresses import refusing_public
 from wherry.model.errors import ApiError, UsageError, WherryError
 from wherry.trust.authority import client_context
 
@@ -35,11 +36,17 @@ class Unreachable(WherryError):
 
 
 class Connection:
-    """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`."""
+    """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`.
 
-    def __init__(self, url: str, ca_file: Path, timeout: httpx.Timeout = TIMEOUT) -> None:
+    `private`: to private addresses only.
+    """
+
+    def __init__(
+        self, url: str, ca_file: Path, timeout: httpx.Timeout = TIMEOUT, *, private: bool = False
+    ) -> None:
         self.url = url
         self.ca_file = ca_file
+        self._private = private
         try:
             context = client_context(ca_file)
         except (OSError, ssl.SSLError) as broken:
@@ -62,7 +69,14 @@ class Connection:
 
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:
         """One request, not repeated.  `httpx.TransportError` when no answer came."""
-        return self.http.request(method, self.absolute(url), **options)
+        return self.http.request(method, self.absolute(url), **self.guarded(options))
+
+    def guarded(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a request, with what keeps it from public addresses where that is asked for."""
+        if not self._private:
+            return dict(options)
+        extensions = dict(options.get("extensions", {}))
+        return {**options, "extensions": {**extensions, "trace": refusing_public(extensions.get("trace"))}}
 
     def ask(self, method: str, url: str, *, attempts: int = 4, **options: Any) -> httpx.Response:
         """A request that may be repeated: again after no answer, 429 and 503.  `Unreachable` when none ever came."""

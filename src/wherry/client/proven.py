@@ -85,7 +85,7 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """Who a registered agent is, to whom, and what it proves that with."""
+    """Who a registered agent is, to whom, and what it proves that with.  `private`: only at private addresses."""
 
     url: str
     ca_file: Path
@@ -94,6 +94,7 @@ class AgentIdentity:
     issuer: str
     audience: str
     kept: Kept = field(repr=False)
+    private: bool = False
 
 
 class KeyProofs:
@@ -150,7 +151,7 @@ class ProvenConnection:
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self.proofs = KeyProofs(identity.kept.key(), clock)
-        self.connection = Connection(identity.url, identity.ca_file)
+        self.connection = Connection(identity.url, identity.ca_file, private=identity.private)
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0
@@ -170,11 +171,12 @@ class ProvenConnection:
         """One request, sent again only where nonce, time or token were out of date.  `http`: over other connections."""
         url = self.connection.absolute(path)
         client = http or self.connection.http
+        guarded = self.connection.guarded(options)
         token = self._current()
         renewed = False
         for _ in range(_TRIES):
             proof = self.proofs.headers(method, url, token)
-            answer = client.request(method, url, headers={**(headers or {}), **proof}, **options)
+            answer = client.request(method, url, headers={**(headers or {}), **proof}, **guarded)
             if answer.status_code != 401:
                 self.proofs.note(answer)
                 return answer

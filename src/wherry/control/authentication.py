@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from wherry.control import refusals
 from wherry.control.db.tables_identity import principals, refresh_families, seen_proofs
-from wherry.control.plane import Plane
-from wherry.control.services import agent_trust, programs
+from wherry.control.plane import Plane, source
+from wherry.control.services import agent_trust, private_links, programs
 from wherry.trust import proofs, tokens
 from wherry.trust.principals import Principal
 from wherry.trust.proofs import NonceNeeded, Proof
@@ -63,9 +63,11 @@ async def authenticate_agent(plane: Plane, request: Request) -> Principal:
     """
     profile = Profile(tokens.ACCESS, frozenset({plane.agent_audience}), bound=True)
     principal = await _bound(plane, request, profile)
-    trouble, news = await plane.database.read(agent_trust.trouble, principal, plane.clock())
+    trouble, news = await plane.database.read(agent_trust.trouble, principal, source(request), plane.clock())
     if news:
         trouble = await plane.database.write(agent_trust.note_use, principal, plane.clock())
+    if trouble == private_links.DENIED:
+        raise refusals.from_elsewhere(private_links.refused(source(request))).about(principal)
     if trouble:
         raise refusals.bad_proof(
             trouble, "The agent's identity, key or proof is not accepted any more.", None

@@ -56,6 +56,11 @@ def bad_proof(error: str, message: str, nonce: str | None) -> Refusal:
     return Refusal(401, error, message, headers)
 
 
+def from_elsewhere(why: str) -> Refusal:
+    """403 for an agent that comes by another network than its private link scope allows."""
+    return Refusal(403, "PublicNetworkAccessDenied", f"{why.partition(': ')[2]}.", {})
+
+
 def forbidden(principal: Principal, action: str, scope: str) -> ApiError:
     """403 in Azure's words."""
     return ApiError(

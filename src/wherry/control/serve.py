@@ -18,7 +18,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ from wherry.control import breakglass, deployment, journal
 from wherry.control.app import create_app
 from wherry.control.deployment import Deployment
 from wherry.control.plane import Plane
-from wherry.control.settings import Settings
+from wherry.control.settings import Settings, hosts_of
 from wherry.model.errors import UsageError
 
 log = logging.getLogger("wherry.control")
@@ -64,9 +64,11 @@ def run(
         _tell_password(opened)
         host = _host_name(bound, listen)
         url = _public_url(public_url) or f"https://{_in_url(host)}:{bound.getsockname()[1]}"
-        plane = _plane(opened, bound, host, url)
+        settings = Settings.load(opened.state, os.environ)
+        further = hosts_of(settings.further_hosts)
+        plane = _plane(opened, bound, (host, *further), url, settings)
         if tls_cert is None:
-            opened.ensure_certificate(_names(host, url), time.time())
+            opened.ensure_certificate(_names(host, url, further), time.time())
         opened.publish(url, opened.ca_file if tls_cert is None else tls_cert.absolute())
         server = _server(plane, tls_cert or opened.certificate_file, tls_key or opened.key_file, log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -154,7 +156,9 @@ def _server(plane: Plane, certificate: Path, key: Path, log_level: str) -> _Serv
     return _Server(config, plane)
 
 
-def _plane(opened: Deployment, bound: socket.socket, host: str, url: str) -> Plane:
+def _plane(
+    opened: Deployment, bound: socket.socket, hosts: Iterable[str], url: str, settings: Settings
+) -> Plane:
     port = bound.getsockname()[1]
     return Plane(
         opened.database,
@@ -163,8 +167,8 @@ def _plane(opened: Deployment, bound: socket.socket, host: str, url: str) -> Pla
         opened.subscription,
         url,
         opened.ca_file.read_text(),
-        origins=frozenset(f"https://{_in_url(name)}:{port}" for name in (host, *_LOCAL)),
-        settings=Settings.load(opened.state, os.environ),
+        origins=frozenset(f"https://{_in_url(name)}:{port}" for name in (*hosts, *_LOCAL)),
+        settings=settings,
         state=opened.state,
     )
 
@@ -217,9 +221,9 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _names(host: str, url: str) -> list[str]:
+def _names(host: str, url: str, further: Iterable[str]) -> list[str]:
     public = urlsplit(url).hostname or host
-    return list(dict.fromkeys([host, public, *_below(public), *_LOCAL]))
+    return list(dict.fromkeys([host, public, *_below(public), *further, *_LOCAL]))
 
 
 def _below(public: str) -> list[str]:

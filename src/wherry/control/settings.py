@@ -7,7 +7,8 @@ Defaults suit real use.  A deployment may override any in `deployment.json` unde
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ class Settings:
     less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition;
     `idle_access` is how long both outlive the last lease of a run that goes on.
     `audit_keep_days` is how long records of the audit trail are kept at least.
-    `device_flow_networks` is where others than our agents may ask for a device code: see `networks`.
+    `further_hosts` are names and addresses, with commas between, by which the control plane is reached besides its
+    public URL: a private address, say.  `device_flow_networks` is where others than our agents may ask for a device
+    code: see `networks`.
     `second_factor` demands one of everybody who signs in (who has one is asked for it in any case), `first_password` is
     how long a password that has to be changed is good for that, `register_needs_owner` lets nobody but an Owner of
     mover and group approve an agent.
@@ -53,6 +56,7 @@ class Settings:
     segment_limit_mib: int = 16
     audit_keep_days: float = 400.0
     device_flow_networks: str = networks.PRIVATE
+    further_hosts: str = ""
     first_password_seconds: float = 86400.0
     second_factor: bool = True
     register_needs_owner: bool = False
@@ -78,8 +82,8 @@ class Settings:
         for name, value in values.items():
             if name not in known:
                 raise UsageError(f"Unknown setting '{name}'; known are {', '.join(sorted(known))}.")
-            if name == "device_flow_networks":
-                networks.check(str(value))
+            if name in _TEXTS:
+                _TEXTS[name](str(value))
                 changes[name] = str(value)
                 continue
             kind = type(getattr(self, name))
@@ -93,6 +97,24 @@ class Settings:
             if changes[name] <= 0:
                 raise UsageError(f"Setting '{name}' must be above zero.")
         return replace(self, **changes)
+
+
+def hosts_of(told: str) -> list[str]:
+    """The names and addresses of a setting."""
+    return [word for word in re.split(r"[\s,]+", told) if word]
+
+
+def _check_hosts(told: str) -> None:
+    for host in hosts_of(told):
+        if not _HOST.fullmatch(host):
+            raise UsageError(f"'{host}' is no name or address of a host.")
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
+_TEXTS: Mapping[str, Callable[[str], None]] = {
+    "device_flow_networks": networks.check,
+    "further_hosts": _check_hosts,
+}
 
 
 def _switch(name: str, value: object) -> bool:

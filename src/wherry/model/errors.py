@@ -89,6 +89,8 @@ _ROWS = (
         "The target is not the one that the run began with.",
         "See whether the right file system is mounted on every agent of the job, start it again.",
     ),
+    ("AZSM1038", "run", "fail_run", "The target is at a public address, and the agent has a private link scope.",
+     "Let its name lead to a private address, or use an agent without a scope."),
     ("AZSM1040", "run", "fail_run", "The target failed.", "Make room on it or mend it; run again to go on."),
     ("AZSM1041", "run", "fail_run", "The agent is gone: no sign of progress for too long.",
      "Look at the agent, or start the job with another one."),

@@ -25,9 +25,14 @@ MOVER_ACTION = "Microsoft.StorageMover/storageMovers/agents/write"
 MACHINE_ACTION = "Microsoft.HybridCompute/machines/write"
 """What the approver must be allowed: the first on the mover, the second on its resource group."""
 
+SCOPE_ACTION = "Microsoft.HybridCompute/privateLinkScopes/read"
+"""And on the private link scope that the agent is registered with."""
+
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aiou"
 _WORDS = 4
+_WORDS_OF_A_DETAIL = ("mover", "agentName", "hostName", "agentVersion", "privateLinkScope")
+_SCOPE_TYPE = "microsoft.hybridcompute/privatelinkscopes"
 _FREE_TEXT = re.compile(r"[\x20-\x7e]{0,128}")
 
 
@@ -39,6 +44,7 @@ class EnrolmentRequest:
     agent_name: str
     host_name: str = ""
     agent_version: str = ""
+    private_link_scope: str = ""
 
     @property
     def group(self) -> str:
@@ -47,12 +53,12 @@ class EnrolmentRequest:
         return f"/subscriptions/{parsed.subscription}/resourceGroups/{parsed.group}"
 
     def same_as(self, other: EnrolmentRequest) -> bool:
-        """Whether mover and agent, without regard to case, and the host that was shown are the same."""
-        return (ids.key(self.mover), self.agent_name.lower(), self.host_name) == (
-            ids.key(other.mover),
-            other.agent_name.lower(),
-            other.host_name,
-        )
+        """Whether mover, agent and scope, without regard to case, and the host that was shown are the same."""
+        return self._compared() == other._compared()
+
+    def _compared(self) -> tuple[str, ...]:
+        scope = ids.key(self.private_link_scope)
+        return ids.key(self.mover), self.agent_name.lower(), self.host_name, scope
 
     def details(self) -> dict[str, str]:
         """The authorization detail to send."""
@@ -62,6 +68,7 @@ class EnrolmentRequest:
             "agentName": self.agent_name,
             "hostName": self.host_name,
             "agentVersion": self.agent_version,
+            **({"privateLinkScope": self.private_link_scope} if self.private_link_scope else {}),
         }
 
     @classmethod
@@ -72,7 +79,7 @@ class EnrolmentRequest:
         detail: Mapping[str, Any] = details[0]
         if detail.get("type") != DETAILS_TYPE:
             raise _malformed(f"the type must be {DETAILS_TYPE}")
-        words = {name: detail.get(name, "") for name in ("mover", "agentName", "hostName", "agentVersion")}
+        words = {name: detail.get(name, "") for name in _WORDS_OF_A_DETAIL}
         if not all(isinstance(word, str) for word in words.values()):
             raise _malformed("all members are texts")
         mover = ResourceId.parse(words["mover"])
@@ -82,7 +89,10 @@ class EnrolmentRequest:
             raise _malformed("the agent's name has 1 to 64 letters, digits, '-', '_' and '.'")
         if not all(_FREE_TEXT.fullmatch(words[name]) for name in ("hostName", "agentVersion")):
             raise _malformed("hostName and agentVersion have up to 128 printable ASCII characters")
-        return cls(str(mover), words["agentName"], words["hostName"], words["agentVersion"])
+        scope = words["privateLinkScope"]
+        if scope and ResourceId.parse(scope).type != _SCOPE_TYPE:
+            raise _malformed("privateLinkScope must be the id of a private link scope")
+        return cls(str(mover), words["agentName"], words["hostName"], words["agentVersion"], scope)
 
 
 def key_words(thumbprint: str) -> str:

@@ -347,3 +347,30 @@ def test_a_lease_that_no_worker_can_take_is_left_to_other_agents(
 
     assert not session.work(grant, boot_time())
     assert protocol.releases == [("", "")]
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [
+        ("https://8.8.8.8/c", "AZSM1038"),
+        ("https://[2001:4860:4860::8888]/c", "AZSM1038"),
+        ("https://10.1.2.3/c", ""),
+    ],
+)
+def test_an_agent_of_a_private_link_scope_sends_nothing_to_public_addresses(
+    session: Session,
+    grant: Grant,
+    protocol: Protocol,
+    monkeypatch: pytest.MonkeyPatch,
+    location: str,
+    code: str,
+) -> None:
+    opened: list[StoreSpec] = []
+    engine(monkeypatch, lambda _source, target, _clock: opened.append(target))
+    monkeypatch.setattr(session, "_private", True)
+    order = replace(grant.order, target=Place("AzureStorageBlobContainer", location, b"sub"))
+
+    session.work(replace(grant, order=order), boot_time())
+
+    assert [one.location for one in opened] == ([] if code else [location])
+    assert [given[0] for given in protocol.releases] == ([code] if code else [])

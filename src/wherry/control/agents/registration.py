@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
-from wherry.control.plane import caller, plane
+from wherry.control.plane import caller, plane, source
 from wherry.control.services import agent_keys, agent_trust, presence, registration
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
@@ -33,6 +33,7 @@ async def register(request: Request) -> Response:
         "agentName": text(body, "agent", 64),
         "hostName": text(body, "hostName", 128, ""),
         "agentVersion": text(body, "version", 64, ""),
+        "privateLinkScope": text(body, "privateLinkScope", 2048, ""),
     }
     vm = text(body, "vmUuid", 64, "")
     if vm and not ids.GUID.fullmatch(vm):
@@ -46,6 +47,7 @@ async def register(request: Request) -> Response:
             facts_of(body),
             vm,
             service.clock() + service.settings.offline_seconds,
+            address=source(request),
             owners=service.settings.register_needs_owner,
         )
     joined = await service.database.write(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wherry.control import refusals
 from wherry.control.access import Routes, agent
 from wherry.control.agents.messages import (
     answers,
@@ -24,8 +25,8 @@ from wherry.control.agents.messages import (
     token_of,
 )
 from wherry.control.dispatch import Dispatch
-from wherry.control.plane import caller, plane
-from wherry.control.services import ledger, presence, run_log, run_state, sightings
+from wherry.control.plane import caller, plane, source
+from wherry.control.services import agent_trust, ledger, presence, run_log, run_state, sightings
 from wherry.control.services.ledger import Holder, Terms
 from wherry.model.errors import ApiError
 from wherry.model.outcomes import iso_time
@@ -43,8 +44,18 @@ async def lease(request: Request) -> Response:
     service = plane(request)
     wait = min(number(await body_of(request), "wait"), service.settings.long_poll_seconds)
     holder = await service.database.read(holder_of, caller(request))
+
+    async def gone() -> bool:
+        """An agent that is locked or unregistered while it waits is told at once."""
+        trouble, _ = await service.database.read(
+            agent_trust.trouble, caller(request), source(request), service.clock()
+        )
+        if trouble:
+            raise refusals.bad_proof(trouble, "The agent's identity is not accepted any more.", None)
+        return await request.is_disconnected()
+
     with answers():
-        grant = await service.part(Dispatch).take(holder, wait, request.is_disconnected)
+        grant = await service.part(Dispatch).take(holder, wait, gone)
     return Response(status_code=204) if grant is None else JSONResponse(grant.to_json())
 
 

@@ -111,7 +111,7 @@ def _admit(
 ) -> Admitted | str:
     now = service.clock()
     if _first_time(conn, row.client_id, verified):
-        found = agent_trust.admit(conn, service.master, row.oid, verified, shown, now)
+        found = agent_trust.admit(conn, service.master, row.oid, verified, shown, record.source, now)
     else:
         found = "the assertion was used before"
     if isinstance(found, str):

@@ -16,7 +16,7 @@ from wherry.control.access import Routes, public
 from wherry.control.identity.oauth import Scope, TokenError, form_of, required, scope_of, tenant_of
 from wherry.control.plane import Plane, plane, source
 from wherry.control.refusals import Refusal
-from wherry.control.services import device_codes
+from wherry.control.services import device_codes, private_links
 from wherry.control.services.device_codes import Codes
 from wherry.model.errors import ApiError
 from wherry.trust import clients, device_flow
@@ -43,7 +43,9 @@ async def device_code(request: Request, tenant: str) -> Response:
         service, fields.get("scope") or f"{fields.get('resource', service.public_url)}/.default openid"
     )
     _refuse_from_afar(request, service, client_id)
-    key, details = _enrolment(request, service, client_id, scope, fields)
+    key, asked = _enrolment(request, service, client_id, scope, fields)
+    if asked is not None and asked.private_link_scope:
+        await _check_scope(request, service, asked.private_link_scope)
     grant = device_flow.begin(
         client_id=client_id,
         tenant=tenant_of(service, tenant),
@@ -51,7 +53,7 @@ async def device_code(request: Request, tenant: str) -> Response:
         source=source(request),
         now=service.clock(),
         jkt=key.jkt if key else None,
-        details=details,
+        details=(asked.details(),) if asked else (),
     )
     codes = await service.database.write(device_codes.start, service.master, grant, service.clock())
     if codes is None:
@@ -85,11 +87,11 @@ def _refuse_from_afar(request: Request, service: Plane, client_id: str) -> None:
 
 def _enrolment(
     request: Request, service: Plane, client_id: str, scope: Scope, fields: dict[str, str]
-) -> tuple[Proof | None, tuple[dict[str, str], ...]]:
+) -> tuple[Proof | None, EnrolmentRequest | None]:
     if scope.enrolment != (client_id == AGENT_CLIENT_ID):
         raise TokenError("invalid_scope", 65002, "This client may not ask for this scope.")
     if not scope.enrolment:
-        return None, ()
+        return None, None
     proof = proof_of(request, service)
     if proof is None:
         raise TokenError("invalid_dpop_proof", 9009, "An agent asks with a proof of its key (DPoP header).")
@@ -101,7 +103,15 @@ def _enrolment(
         ) from broken
     except ApiError as broken:
         raise TokenError("invalid_authorization_details", 9010, broken.message) from broken
-    return proof, (asked.details(),)
+    return proof, asked
+
+
+async def _check_scope(request: Request, service: Plane, scope: str) -> None:
+    """An agent that is to come by private networks only begins there too."""
+    try:
+        await service.database.read(private_links.require, scope, source(request))
+    except ApiError as refused:
+        raise TokenError("access_denied", 530036, refused.message, refused.status) from refused
 
 
 def proof_of(request: Request, service: Plane) -> Proof | None:

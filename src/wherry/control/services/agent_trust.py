@@ -18,7 +18,7 @@ from wherry.control import audit
 from wherry.control.audit import Record
 from wherry.control.db.tables_agents import agent_trust
 from wherry.control.db.tables_identity import agent_keys, principals
-from wherry.control.services import presence, surrender, vault
+from wherry.control.services import presence, private_links, surrender, vault
 from wherry.model.errors import ApiError
 from wherry.trust import join_state
 from wherry.trust.join_state import Chain, JoinState
@@ -56,15 +56,17 @@ def state_of(conn: Connection, master: MasterKey, oid: str, now: float) -> str:
 
 
 def admit(
-    conn: Connection, master: MasterKey, oid: str, verified: Proof, shown: str, now: float
+    conn: Connection, master: MasterKey, oid: str, verified: Proof, shown: str, address: str, now: float
 ) -> Admitted | str:
-    """Whether the holder of a verified assertion gets a token; else why not, as the agent is told."""
+    """Whether the holder of a verified assertion gets a token at `address`; else why not, as the agent is told."""
     row = _row(conn, oid, verified.jkt)
     if row is None:
         return "the client or its key is not known"
     dead = _dead(row)
     if dead:
         return dead
+    if row.private_link_scope is not None and not private_links.admits(conn, row.private_link_scope, address):
+        return private_links.refused(address)
     signer = _signer(conn, master, now)
     chain = None if row.key_state == "retired" else _follow(row, signer, shown)
     if chain is None:
@@ -80,7 +82,7 @@ def admit(
     return Admitted(chain.current, join_state.write(signer, row.client_id, chain.current))
 
 
-def trouble(conn: Connection, principal: Principal, now: float) -> tuple[str, bool]:
+def trouble(conn: Connection, principal: Principal, address: str, now: float) -> tuple[str, bool]:
     """What is wrong with an agent that calls, empty for nothing; and whether `note_use` has something to note."""
     row = _row(conn, principal.oid, principal.jkt or "")
     if row is None or row.deleted_at is not None:
@@ -91,6 +93,8 @@ def trouble(conn: Connection, principal: Principal, now: float) -> tuple[str, bo
         return "invalid_token", False
     if row.key_state != "active" or row.expires_at <= now or not principal.join:
         return "invalid_token", False
+    if row.private_link_scope is not None and not private_links.admits(conn, row.private_link_scope, address):
+        return private_links.DENIED, False
     return "", _chain(row).use(JoinState.parse(principal.join)) != _chain(row)
 
 

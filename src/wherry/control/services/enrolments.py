@@ -16,7 +16,7 @@ from sqlalchemy import Connection, insert, select, update
 from wherry.control import authorization, refusals
 from wherry.control.db.tables_identity import enrolments
 from wherry.model.errors import ApiError
-from wherry.trust.enrolment import MACHINE_ACTION, MOVER_ACTION, EnrolmentRequest
+from wherry.trust.enrolment import MACHINE_ACTION, MOVER_ACTION, SCOPE_ACTION, EnrolmentRequest
 from wherry.trust.principals import Principal
 
 
@@ -32,6 +32,9 @@ def missing_right(
             return action, scope
         if owners and not authorization.owns(conn, approver, scope, now):
             return "*", scope
+    scope = request.private_link_scope
+    if scope and not authorization.decide_for(conn, approver, SCOPE_ACTION, scope, now).allowed:
+        return SCOPE_ACTION, scope
     return None
 
 

@@ -19,6 +19,7 @@ from wherry.control.services import (
     enrolments,
     identities,
     presence,
+    private_links,
     resource_store,
     resources,
 )
@@ -44,9 +45,9 @@ class Registered:
     identity: AgentIdentity
 
 
-def register(
+def register(  # noqa: PLR0913 - all that a registration says
     conn: Connection, caller: Caller, request: EnrolmentRequest, key: Mapping[str, Any], facts: Json, vm: str,
-    offline_at: float, *, owners: bool = False,
+    offline_at: float, *, address: str = "", owners: bool = False,
 ) -> Registered:  # fmt: skip
     """Register the agent that `caller`, the approver with the enrolment's token, has vouched for.
 
@@ -62,9 +63,14 @@ def register(
         raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
     machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
     agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}", caller.now)
+    scope = (
+        private_links.require(conn, request.private_link_scope, address)
+        if request.private_link_scope
+        else None
+    )
     _make_machine(conn, caller, request, machine_id, mover, vm, facts)
     identity = identities.create_agent(
-        conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now
+        conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now, scope_key=scope
     )
     told = {"type": "SystemAssigned", "principalId": identity.oid, "tenantId": caller.principal.tenant}
     resource_store.rewrite(conn, caller, ids.key(machine_id), identity=told)
@@ -148,6 +154,11 @@ def _make_machine(
             "osName": "Linux",
             "machineFqdn": request.host_name,
             "agentVersion": facts.get("agentVersion", ""),
+            **(
+                {"privateLinkScopeResourceId": request.private_link_scope}
+                if request.private_link_scope
+                else {}
+            ),
         },
         state={"status": "Connected"},
         location=mover.location,

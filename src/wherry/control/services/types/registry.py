@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wherry.control.services.types import hybrid_compute, key_vault, resource_groups, storage, storage_mover
+from wherry.control.services.types import (
+    hybrid_compute,
+    key_vault,
+    private_links,
+    resource_groups,
+    storage,
+    storage_mover,
+)
 from wherry.control.services.types.resource_groups import GROUP
 from wherry.control.services.types.schema import ResourceType
 from wherry.model.errors import ApiError
@@ -27,6 +34,7 @@ TYPES: Mapping[str, ResourceType] = {
         *resource_groups.TYPES,
         *storage_mover.TYPES,
         *hybrid_compute.TYPES,
+        *private_links.TYPES,
         *storage.TYPES,
         *key_vault.TYPES,
     )
