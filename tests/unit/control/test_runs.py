@@ -91,7 +91,7 @@ def test_what_an_owner_has_assigned_before_needs_no_consent(stage: Stage) -> Non
     assert len(role_assignments.of_principal(stage.conn, oid)) == 1
 
 
-def test_a_run_keeps_what_it_was_started_with(stage: Stage) -> None:
+def test_attack_54_a_run_keeps_what_it_was_started_with(stage: Stage) -> None:
     stage.agent("a")
     job = stage.job(
         agentName="a", copyMode="Mirror", dataIntegrityValidation="SaveVerifyFileMD5", wherry={"maxDelete": 7}
