@@ -51,9 +51,9 @@ async def keep(plane: Plane, head: str | None) -> None:
 
 async def reconcile(plane: Plane) -> bool:
     """At start: whether the database goes on from the head; when not, the trail says so from now on."""
-    if plane.state is None or not (plane.state / HEAD).exists():
+    if plane.state is None:
         return True
-    head = (plane.state / HEAD).read_text(errors="replace")
+    head = (plane.state / HEAD).read_text(errors="replace") if (plane.state / HEAD).exists() else None
     return await plane.database.write(audit_proof.reconcile, head, plane.clock())
 
 

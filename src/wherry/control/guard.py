@@ -180,7 +180,7 @@ async def _read(request: Request, handle: Handler, record: Record) -> Response:
         if refused.status == 403:
             await service.database.write(audit.append, _refused(record, refused), service.clock())
         else:
-            service.counters.count(request.state.principal, record.action, "allowed", service.clock())
+            service.counters.count(request.state.principal, record.action, "refused", service.clock())
         raise
     service.counters.count(request.state.principal, record.action, "allowed", service.clock())
     return response

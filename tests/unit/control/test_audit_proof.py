@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -210,6 +213,37 @@ async def test_an_earlier_export_holds_a_state_to_what_it_was(told, state, clock
     assert audit_state.verify(state, None, early).troubles == [
         "Records 3 to 5 are missing: the end is cut off."
     ]
+
+
+async def test_a_head_that_went_while_nobody_served_is_told_by_the_trail(told, state):
+    assert await audit_state.reconcile(told), "nothing was signed yet"
+    await sealed(told)
+    (state / HEAD).write_text("no head")
+    assert not await audit_state.reconcile(told)
+    (state / HEAD).unlink()
+    assert not await audit_state.reconcile(told)
+    with told.database.snapshot() as conn:
+        last = [one["details"] for one in audit.records(conn, after=5)]
+    assert last == [{"head": "not readable"}, {"head": "missing"}]
+
+
+def test_every_event_and_member_is_in_the_reference():
+    root = Path(__file__).resolve().parents[3]
+    page = (root / "docs" / "reference" / "audit.md").read_text()
+    named = re.findall(r"`(wherry/[a-z/-]+)(…?)`", page)
+    sources = "".join(path.read_text() for path in (root / "src" / "wherry" / "control").rglob("*.py"))
+    # Records begin with their action, or are told another one.
+    events = set(
+        re.findall(r"(?:Record\(|action=|Action = |audit\.of\([^\"]*)\s*f?\"(wherry/[a-z/-]+)", sources)
+    )
+    assert len(events) > 12
+    missing = {
+        one
+        for one in events
+        if not any(one == name or (more and one.startswith(name)) for name, more in named)
+    }
+    assert not missing
+    assert all(f"`{one.name}`" in page for one in fields(Record))
 
 
 def test_a_folder_that_is_no_state_is_said_to_be_none(tmp_path, state):

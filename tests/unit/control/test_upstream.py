@@ -280,7 +280,7 @@ async def test_attack_23_keys_of_a_provider_that_changed_are_read_again_but_not_
     assert (await client.get(corp.sends_back(await left(client)))).status_code == 403
 
 
-async def test_a_provider_that_is_away_or_lies_about_itself_stops_nobody_with_a_password(
+async def test_attack_72_a_provider_that_is_away_or_lies_about_itself_stops_nobody_with_a_password(
     client, corp, plane, made
 ):
     form = hidden((await client.get("/signin")).text)

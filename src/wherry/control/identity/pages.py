@@ -103,10 +103,20 @@ async def change_password(request: Request) -> Response:
 async def sign_out(request: Request) -> Response:
     """End the session."""
     await form(request)
-    await plane(request).database.write(sessions.end, request.cookies.get(sessions.COOKIE, ""))
+    service = plane(request)
+    known = await sessions.of(service, request)
+    told = record(request, known.oid if known else "", "allowed", action="wherry/signout")
+    value = request.cookies.get(sessions.COOKIE, "")
+    await service.database.write(_end, value, told if known else None, service.clock())
     response = RedirectResponse("/signin", 303)
     response.delete_cookie(sessions.COOKIE, path="/", secure=True, httponly=True)
     return response
+
+
+def _end(conn: Connection, value: str, told: Record | None, now: float) -> None:
+    sessions.end(conn, value)
+    if told is not None:
+        audit.append(conn, told, now)
 
 
 def _factor_first(conn: Connection, oid: str) -> bool:

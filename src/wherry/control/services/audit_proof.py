@@ -75,14 +75,21 @@ def prune(conn: Connection, ledger: Ledger, now: float, days: float) -> str | No
     return advance(conn, ledger, now)
 
 
-def reconcile(conn: Connection, head: str, now: float) -> bool:
-    """Whether the trail goes on from what `audit.head` says; when not, a record of that is the first thing in it."""
+def reconcile(conn: Connection, head: str | None, now: float) -> bool:
+    """Whether the trail goes on from what `audit.head` says; when not, a record of that is the first thing in it.
+
+    None for no head: that is right as long as nothing was signed.
+    """
+    if head is None and newest_checkpoint(conn) is None:
+        return True
     try:
+        if head is None:
+            raise Untrusted("there is none")
         told = json.loads(head)
         known = transcript.keys_of(told["certificates"], certificates.ca_certificate(conn))
         last = Checkpoint.read(str(told["checkpoint"]), known)
     except (ValueError, KeyError, TypeError, Untrusted):
-        details: dict[str, object] = {"head": "not readable"}
+        details: dict[str, object] = {"head": "missing" if head is None else "not readable"}
     else:
         found = conn.execute(select(records.c.hash).where(records.c.seq == last.seq)).scalar()
         if found == last.hash or last.seq < first_kept(conn):
