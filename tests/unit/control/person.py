@@ -50,6 +50,11 @@ class Person:
         """What the app shows, some steps from now."""
         return onetime.code(self.secret, int(self.now() // onetime.STEP) + steps)
 
+    def wrong(self, count: int = 1) -> list[str]:
+        """Codes that the app does not show, nor did or will in a minute."""
+        near = {self.code(steps) for steps in range(-2, 3)}
+        return [typed for number in range(count + len(near)) if (typed := f"{number:06}") not in near][:count]
+
     async def prove(self, page: httpx.Response, code: str | None = None) -> httpx.Response:
         """Type a code on the page that asks for a second factor."""
         return await self.send(page, "/factor", code=self.code() if code is None else code)

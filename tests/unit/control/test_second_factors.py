@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from wherry.control.db.tables_factors import factors as rows
 from wherry.control.db.tables_identity import sessions
 from wherry.control.identity.sessions import COOKIE
 from wherry.control.services import factors, users
-from wherry.trust import onetime
+from wherry.trust import onetime, passwords
 from wherry.trust.keys import MasterKey
 
 
@@ -69,7 +70,8 @@ async def test_the_first_sign_in_sets_up_an_app_and_goes_on_to_the_device(client
     page = await person.send(page, "/signin", login="admin", password=person.password)
     assert page.headers["cache-control"] == "no-store"
     assert "<svg" in page.text
-    wrong = await person.send(page, "/factor/enrol", code="000000")
+    person.secret = secret_on(page.text)
+    wrong = await person.send(page, "/factor/enrol", code=person.wrong()[0])
     assert (wrong.status_code, secret_on(wrong.text)) == (400, secret_on(page.text))
     done = await person.enrol(wrong)
     assert len(person.codes) == 10
@@ -107,8 +109,8 @@ async def test_wrong_codes_lock_for_a_time_that_grows(person, clock, plane):
     clock.now += 3600
     page = await person.sign_in()
     for _ in range(factors.FREE_FAILURES - 1):
-        assert (await person.prove(page, "000000")).status_code == 401
-    assert (await person.prove(page, "000000")).status_code == 429
+        assert (await person.prove(page, person.wrong()[0])).status_code == 401
+    assert (await person.prove(page, person.wrong()[0])).status_code == 429
     assert "second factor: wrong code" in trail(plane)[-1]
     for seconds in (60, 120, 240):
         assert (await person.prove(page)).status_code == 429
@@ -116,10 +118,34 @@ async def test_wrong_codes_lock_for_a_time_that_grows(person, clock, plane):
         assert (await person.prove(page)).status_code == 429
         clock.now += 1
         page = await person.sign_in()
-        assert (await person.prove(page, "000000")).status_code == 429
+        assert (await person.prove(page, person.wrong()[0])).status_code == 429
     assert "second factor: locked" in str(trail(plane))
     clock.now += 3600
     assert (await person.prove(await person.sign_in())).status_code == 303
+
+
+async def test_many_guesses_at_once_get_no_further(person, plane):
+    await person.enrol(await person.sign_in())
+    page = await person.sign_in()
+    answers = await asyncio.gather(
+        *(person.prove(page, code) for code in person.wrong(factors.FREE_FAILURES + 3))
+    )
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert trail(plane).count("wherry/signin denied second factor: wrong code") == factors.FREE_FAILURES
+
+
+async def test_a_password_that_was_reset_is_changed_and_the_factor_asked_for(
+    client, person, plane, clock, admin
+):
+    await person.enrol(await person.sign_in())
+    with plane.database.transaction() as conn:
+        users.set_password(conn, admin, passwords.protect("a first password"), clock.now, must_change=True)
+    clock.now += 60
+    person.password, new = "a first password", "a lone green tree"
+    page = await person.sign_in()
+    page = await person.send(page, "/password", login="admin", password=person.password, new=new, again=new)
+    assert "One more proof" in page.text
+    assert (await person.prove(page)).headers["location"] == "/device"
 
 
 async def test_recovery_codes_open_once_each_and_are_replaced(client, person, plane, clock):
