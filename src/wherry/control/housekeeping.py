@@ -36,7 +36,7 @@ _DAY = 86400.0
 async def running(plane: Plane) -> AsyncIterator[None]:
     """Do the duties every minute while the application lives; at its end write all counts and sign the trail."""
     if not await audit_state.reconcile(plane):
-        log.error("the database does not go on from audit.head: it was put back, or records were cut off")
+        log.error("the audit trail does not go on from audit.head: see its record wherry/audit/discontinuity")
     task = asyncio.create_task(_run(plane))
     try:
         yield

@@ -89,13 +89,17 @@ def reconcile(conn: Connection, head: str | None, now: float) -> bool:
         known = transcript.keys_of(told["certificates"], certificates.ca_certificate(conn))
         last = Checkpoint.read(str(told["checkpoint"]), known)
     except (ValueError, KeyError, TypeError, Untrusted):
-        details: dict[str, object] = {"head": "missing" if head is None else "not readable"}
+        state = "missing" if head is None else "not readable"
+        details: dict[str, object] = {"head": state}
+        reason = f"audit.head is {state}: whether the end was cut off cannot be said"
     else:
         found = conn.execute(select(records.c.hash).where(records.c.seq == last.seq)).scalar()
         if found == last.hash or last.seq < first_kept(conn):
             return True
         details = {"signed": last.seq, "hash": last.hash, "at": last.at}
-    reason = "the trail does not go on from audit.head: the database was put back, or records were cut off"
+        reason = (
+            "the trail does not go on from audit.head: the database was put back, or records were cut off"
+        )
     audit.append(conn, Record("wherry/audit/discontinuity", "denied", reason=reason, details=details), now)
     return False
 
