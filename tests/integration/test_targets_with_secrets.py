@@ -213,6 +213,7 @@ def test_a_secret_of_a_vault_elsewhere(here: Here, officer: None, tmp_path: Path
 
 
 def test_the_operator_names_vaults_and_servers(tmp_path: Path) -> None:
+    broken: Any
     assert Allowed.load(None) == Allowed.load(tmp_path) == Allowed()
     vault = {"host": "KV.example.net", "tokenUrl": "https://l/t", "clientId": "c", "clientSecretFile": "/s"}
     told = {"vaults": [vault], "samba": [{"host": "NAS", "command": ["/bin/x", "y"]}]}
