@@ -1,4 +1,4 @@
-"""`az` itself, unmodified: a program signs in, and the directory answers. Only where the environment names an `az`.
+"""`az` itself, unmodified: people and programs sign in, and the directory answers. Only where there is an `az` named.
 
 It is hundreds of megabytes, so nothing here installs it:
 WHERRY_AZ=/path/to/az python -m pytest tests/integration/test_az.py
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Browser
 from tests.e2e.shell import Shell
 
 AZ = os.environ.get("WHERRY_AZ", "")
@@ -109,6 +111,32 @@ def test_a_program_signs_in_and_looks_after_the_directory(az: Az) -> None:
     az.run("ad", "sp", "delete", "--id", other["appId"])
     az.run("ad", "user", "delete", "--id", user["id"])
     assert az.run("role", "assignment", "list", "--scope", scope) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_person_signs_in_by_device_code_and_proves_more_than_a_password(az: Az, tmp_path: Path) -> None:
+    known, first = az.shell.environment, tmp_path / "first"
+    first.write_text("blue horse 47 battery\n")
+    made = az.shell.run("user", "create", "--name", "carol", "--password-file", str(first)).data
+    az.shell.run("role", "assign", "--role", "Reader", "--assignee", made["id"])
+    login = subprocess.Popen(
+        [AZ, "login", "--use-device-code", "-o", "json"], env=az.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with login, Browser(known["WHERRY_URL"], known["WHERRY_CA_FILE"]) as browser:
+        assert login.stderr is not None
+        code = next(
+            found[1] for line in login.stderr if (found := re.search(r"enter the code ([A-Z-]+)", line))
+        )
+        page = browser.submit(browser.get("/device"), "/device", user_code=code)
+        page = browser.first_sign_in(page, "carol", "blue horse 47 battery", "a lone green tree")
+        page = browser.submit(page, "/device")
+        assert "Approved" in browser.submit(page, "/device/decide", decision="approve").text
+        out, err = login.communicate(timeout=100)
+    assert login.returncode == 0, err
+    (account,) = json.loads(out)
+    assert account["user"] == {"name": "carol", "type": "user"}
+    assert az.run("group", "list") is not None
 
 
 @pytest.mark.timeout(300)
