@@ -27,6 +27,7 @@ Json = dict[str, Any]
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LONGEST_WAIT = 60.0
 
+_REASON = re.compile(r"certificate verify failed: ([^(]*\S)")
 # What Entra's shape puts around the sentence that tells what is wrong.
 _ENTRA = re.compile(r"^AADSTS\d+: | Trace ID: .*$", re.DOTALL)
 
@@ -133,9 +134,12 @@ def unreachable(url: str, trouble: httpx.TransportError) -> Unreachable:
     """What to tell a person about a request that got no answer."""
     host = urlsplit(url).netloc
     if certificate_refused(trouble):
+        found = _REASON.search(str(trouble))
+        reason = f" ({found[1]})" if found else ""
         return Unreachable(
-            f"{host} shows a certificate that the given certificate authority did not sign, or that is for another "
-            "name. Nothing was sent. Check the CA file or fingerprint and the host's name."
+            f"{host} shows a certificate that is not trusted{reason}: the given certificate authority did not sign it, "
+            "it is for another name, or it has expired. Nothing was sent. Check the CA file or fingerprint, the "
+            "host's name and this machine's clock."
         )
     if isinstance(trouble, httpx.TimeoutException):
         return Unreachable(f"{host} does not answer in time. Check the network, then try again.")

@@ -52,6 +52,10 @@ async def bearer(plane: Plane, request: Request, audiences: frozenset[str], reso
             plane.authority,
             resource=resource,
         ).about(principal)
+    if principal.kind == "agent" and await plane.database.read(
+        agent_trust.is_elsewhere, principal.oid, source(request)
+    ):
+        raise refusals.from_elsewhere(private_links.refused(source(request))).about(principal)
     return principal
 
 

@@ -25,9 +25,11 @@ from joserfc.jwk import ECKey
 from wherry.trust.keys import KeyTrouble, PublicKey
 
 CA_DAYS = 3650
-LEAF_DAYS = 397
-RENEW_DAYS = 30
-_BACKDATE = timedelta(hours=1)
+LEAF_DAYS = 425
+RENEW_DAYS = 400
+_BACKDATE = timedelta(days=400)
+"""So far back and so far ahead that an agent whose clock is a year off can trust it; together no more than the 825
+days that all clients take."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

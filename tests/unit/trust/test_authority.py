@@ -54,9 +54,23 @@ def test_another_name_and_another_authority_are_not(ca, tmp_path):
 
 
 def test_an_expired_server_is_not(ca, tmp_path):
-    leaf = authority.issue_server(ca, ["plane.example"], NOW - 400 * 86400)
+    leaf = authority.issue_server(ca, ["plane.example"], NOW - 430 * 86400)
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         handshake(ca, leaf, "plane.example", tmp_path)
+
+
+@pytest.mark.parametrize("days", [-366, 366])
+def test_attack_42_an_agent_whose_clock_is_a_year_off_trusts_it(tmp_path, days):
+    """What counts is the difference: here it is the certificates that were made at another time."""
+    made = NOW + days * 86400
+    ca = authority.create_ca("test", made)
+    leaf = authority.issue_server(ca, ["plane.example"], made)
+    assert handshake(ca, leaf, "plane.example", tmp_path) == "TLSv1.3"
+
+
+def test_a_certificate_lives_no_longer_than_clients_bear(ca):
+    leaf = x509.load_pem_x509_certificate(authority.issue_server(ca, ["a"], NOW).certificate)
+    assert (leaf.not_valid_after_utc - leaf.not_valid_before_utc).days <= 825
 
 
 def test_authority_and_server_are_different_certificates(ca):
@@ -73,7 +87,8 @@ def test_whether_a_certificate_still_serves(ca):
     certificate = authority.issue_server(ca, ["a", "::1"], NOW).certificate
     assert authority.serves(certificate, ["a"], NOW)
     assert not authority.serves(certificate, ["a", "b"], NOW)
-    assert not authority.serves(certificate, ["a"], NOW + 370 * 86400)
+    assert authority.serves(certificate, ["a"], NOW + 24 * 86400)
+    assert not authority.serves(certificate, ["a"], NOW + 26 * 86400)
     assert not authority.serves(b"nothing", ["a"], NOW)
     assert not authority.serves(ca.certificate, ["a"], NOW)
 

@@ -98,6 +98,12 @@ def trouble(conn: Connection, principal: Principal, address: str, now: float) ->
     return "", _chain(row).use(JoinState.parse(principal.join)) != _chain(row)
 
 
+def is_elsewhere(conn: Connection, oid: str, address: str) -> bool:
+    """Whether an agent has a private link scope that does not admit this address."""
+    scope = conn.execute(select(agent_trust.c.private_link_scope).where(agent_trust.c.oid == oid)).scalar()
+    return scope is not None and not private_links.admits(conn, scope, address)
+
+
 def note_use(conn: Connection, principal: Principal, now: float) -> str:
     """A token is used whose state matters; what is wrong with that, empty for nothing."""
     row = _row(conn, principal.oid, principal.jkt or "")
