@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -327,3 +328,24 @@ def test_the_variables_are_for_a_shell(shell: Shell) -> None:
     assert f"export WHERRY_URL={shell.environment['WHERRY_URL']}\n" in told.out
     assert all(line.startswith("export WHERRY_") for line in told.out.splitlines())
     assert re.search(r"--ca-fingerprint [0-9a-f]{64}\n", told.err)
+
+
+def test_each_command_of_the_how_to_of_access_works(shell: Shell) -> None:
+    job(shell, "backup")
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "access.md"
+    known: dict[str, str] = {}
+    printed: dict[str, str] = {}
+    for line in "".join(
+        re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ).splitlines():
+        taken = re.fullmatch(r"(\w+)=\$\((.*)\)", line)
+        command = taken[2] if taken else line
+        words = shlex.split(re.sub(r"\$(\w+)", lambda found: known[found[1]], command))
+        printed[line] = shell.run(*words[1:]).out
+        if taken:
+            known[taken[1]] = printed[line].strip()
+    assert set(known) == {"target", "consent", "assignment"}
+    assert "agent-1" in printed["wherry job consent list --name backup --output table"]
+    assert "admin" in printed['wherry access who --target "$target" --output table']
+    assert printed['wherry access who --target "$target"'].strip() == "[]"
+    assert shell.run("job", "consent", "list", "--name", "backup").data == []

@@ -88,6 +88,7 @@ def who(
             "viaGroup": one["viaGroup"],
             "why": one["why"].get("description") or f"assigned by {one['why']['assignedBy']}",
             "runs": one["why"].get("runs", []),
+            "assignment": one["roleAssignment"],
         }
         for one in found["holders"]
     ]

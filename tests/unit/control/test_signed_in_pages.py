@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -376,3 +377,14 @@ async def test_wider_access_that_others_gave_is_told_before_the_start(
     assert "can reach it by more than this" in page
     assert "Storage Blob Data Owner at" in page
     assert "Give this access" not in page
+
+
+async def test_the_how_to_names_what_the_pages_show(world: World, admin: httpx.AsyncClient) -> None:
+    how_to = Path(__file__).parents[3] / "docs" / "how-to" / "access.md"
+    shown = [(await admin.get("/start", params={"job": world.job})).text]
+    world.at_work()
+    shown += [(await admin.get(path)).text for path in PAGES]
+    named = [" ".join(one.split()) for one in re.findall(r"\*\*(.+?)\*\*", how_to.read_text(), re.DOTALL)]
+    assert len(named) > 12
+    for words in named:
+        assert any(f">{words}<" in page for page in shown), words

@@ -150,14 +150,17 @@ consents = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("job_key", String, nullable=False),
-    Column("run", String, nullable=False),
+    Column("run", String, nullable=False, comment="'' for one that stands for all runs of the job"),
     Column("scope", String, nullable=False),
     Column("role", String, nullable=False),
     Column("agents", String, nullable=False, comment="key of the agent or agent group"),
     Column("author", String, nullable=False, comment="object id of who allowed it"),
+    Column("standing", String, comment="the consent for all runs that this one of a run rests on"),
     Column("created_at", Float, nullable=False),
+    Column("until_at", Float, comment="end of a standing one"),
     Column("ended_at", Float),
     Index("ix_consents_run", "run"),
+    Index("ix_consents_job", "job_key", "run"),
 )
 
 grants = Table(

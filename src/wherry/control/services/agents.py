@@ -10,7 +10,14 @@ from sqlalchemy import Connection, func, select
 
 from wherry.control.caller import Caller
 from wherry.control.db.tables_identity import principals
-from wherry.control.services import identities, presence, resource_store, role_assignments, surrender
+from wherry.control.services import (
+    consents,
+    identities,
+    presence,
+    resource_store,
+    role_assignments,
+    surrender,
+)
 from wherry.control.services.resource_store import Resource
 from wherry.model.errors import CODES
 
@@ -43,6 +50,7 @@ def end_registration(conn: Connection, agent: Resource, now: float) -> None:
         return
     _end_identities(conn, agent.link_key, now)
     surrender.end_runs(conn, agent.key, now)
+    consents.end_standing(conn, now, agents=agent.key)
     role_assignments.remove_below(conn, agent.link_key)
     resource_store.remove(conn, agent.link_key)
 

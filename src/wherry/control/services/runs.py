@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from wherry.control import wakeups
+from wherry.control import authorization, wakeups
 from wherry.control.caller import Caller
 from wherry.control.db.tables_ledger import run_work
 from wherry.control.db.tables_runs import runs as runs_table
@@ -176,14 +176,22 @@ def _claim(conn: Connection, run: str, target: Place, workers: Workers) -> None:
 
 
 def _consent(conn: Connection, caller: Caller, run: str, found: Undertaking) -> None:
-    """Write down who lets the agents into the target; nothing when all of them may enter already."""
+    """Write down who lets the agents into the target; nothing when all of them may enter already.
+
+    That is the caller, or who has consented to all runs of the job beforehand.
+    """
     role, scope = found.role, found.target.scope
     if all(grants.suffices_without_us(conn, oid, role, scope, caller.now) for oid in found.workers.oids):
         return
-    caller.authorize(conn, consents.ASSIGN, scope)
+    basis = None
+    if not authorization.decide(conn, caller.principal, consents.ASSIGN, scope, caller.now).allowed:
+        basis = consents.find_standing(conn, found.job.key, scope, role.guid, found.workers.key, caller.now)
+        if basis is None:
+            caller.authorize(conn, consents.ASSIGN, scope)
     consents.record(
         conn, run=run, job_key=found.job.key, scope=scope, role=role.guid, agents=found.workers.key,
-        author=caller.principal.oid, now=caller.now,
+        author=caller.principal.oid if basis is None else basis.author, now=caller.now,
+        standing=None if basis is None else basis.id,
     )  # fmt: skip
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from wherry.control import authorization
 from wherry.control.caller import Caller
 from wherry.control.db.tables_identity import principals
-from wherry.control.services import grants, role_assignments, runs
+from wherry.control.services import consents, grants, role_assignments, runs
 from wherry.control.services.resource_store import Resource
 from wherry.control.services.runs import Undertaking
 from wherry.control.services.types.storage_mover import JOB_DEFINITION
@@ -45,13 +46,18 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`found` is None when the job cannot run as it is; `until` is the end in the condition of the grant."""
+    """`found` is None when the job cannot run as it is; `until` is the end in the condition of the grant.
+
+    `author` is by whose consent, `consented_until` its end when it was given beforehand.
+    """
 
     job: Resource
     found: Undertaking | None
     entrants: tuple[Entrant, ...]
     until: float
     refusal: ApiError | None
+    author: str = ""
+    consented_until: float | None = None
 
     @property
     def makes_grants(self) -> bool:
@@ -66,7 +72,8 @@ def of(conn: Connection, caller: Caller, job: Resource, seconds: float) -> Plan:
     except ApiError as refused:
         return Plan(job, None, (), until, refused)
     entrants = tuple(_entrant(conn, found, oid, caller.now) for oid in found.workers.oids)
-    return Plan(job, found, entrants, until, _rehearse(conn, caller, job))
+    author, end = _author(conn, caller, found)
+    return Plan(job, found, entrants, until, _rehearse(conn, caller, job), author, end)
 
 
 def start(conn: Connection, caller: Caller, job: Resource) -> str:
@@ -84,6 +91,19 @@ def _rehearse(conn: Connection, caller: Caller, job: Resource) -> ApiError | Non
     finally:
         trial.rollback()
     return None
+
+
+def _author(conn: Connection, caller: Caller, found: Undertaking) -> tuple[str, float | None]:
+    """Whose consent a start would rest on, and until when that holds if it was given beforehand."""
+    scope = found.target.scope
+    if not authorization.decide(conn, caller.principal, consents.ASSIGN, scope, caller.now).allowed:
+        basis = consents.find_standing(
+            conn, found.job.key, scope, found.role.guid, found.workers.key, caller.now
+        )
+        if basis is not None:
+            name = conn.execute(principals.select().where(principals.c.oid == basis.author)).one().name
+            return str(name), basis.until_at
+    return caller.principal.name, None
 
 
 def _entrant(conn: Connection, found: Undertaking, oid: str, now: float) -> Entrant:

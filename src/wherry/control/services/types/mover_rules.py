@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import agents, resource_store, run_sides, run_view
+from wherry.control.services import agents, consents, resource_store, run_sides, run_view
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types.schema import invalid
@@ -116,13 +116,14 @@ def prepare_job(conn: Connection, draft: Draft) -> None:
         raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
 
 
-def release_job(conn: Connection, job: Resource, _caller: Caller, _root: Resource) -> None:
+def release_job(conn: Connection, job: Resource, caller: Caller, _root: Resource) -> None:
     """A job definition with a run that has not ended stays."""
     run = run_view.active_run(conn, job_key=job.key)
     if run is not None:
         raise ApiError(
             409, "JobRunActive", f"The job run '{run}' has not ended. Stop it, or wait for its end."
         )
+    consents.end_standing(conn, caller.now, job_key=job.key)
 
 
 def view_job(conn: Connection, job: Resource, properties: Json) -> None:
