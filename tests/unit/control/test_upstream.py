@@ -15,7 +15,7 @@ import pytest
 
 from tests.forms import hidden
 from tests.unit.control.conftest import START, URL
-from tests.unit.control.flows import signed_in
+from tests.unit.control.flows import device_code, signed_in
 from wherry.control import audit
 from wherry.control.identity import sessions, upstream_client
 from wherry.control.services import principals, upstream, users, vault
@@ -204,7 +204,9 @@ async def test_attack_21_an_answer_of_another_provider_is_refused(client, corp, 
     # The state of a sign-in at one provider, on the way back from the other.
     path = corp.sends_back(await left(client)).replace("/upstream/corp", "/upstream/liar")
     await refused(client, corp, "no sign-in of this browser", path)
-    assert last(plane)["details"]["provider"] == "liar"
+    before = last(plane)["seq"]
+    await refused(client, corp, "no sign-in of this browser", path)
+    assert last(plane)["seq"] == before, "anybody can ask for that: it is counted"
 
 
 LIES = {
@@ -252,7 +254,7 @@ async def test_attack_18_22_a_way_back_is_for_one_browser_once_and_soon(client, 
     await refused(client, corp, "no sign-in of this browser", path)
     await refused(client, corp, "no sign-in of this browser", "/signin/upstream/corp")
     path = corp.sends_back(await left(client))
-    await refused(client, corp, "a parameter is there twice", f"{path}&state=x")
+    await refused(client, corp, "a parameter is there twice", f"{path}&code=another")
     await refused(client, corp, "answered 400", corp.sends_back(await left(client), code="made-up"))
     for changes, why in (
         ({"code": None}, "holds no code"),
@@ -321,6 +323,21 @@ async def test_the_way_there_is_a_form_of_this_browser_and_few_may_be_begun(clie
     assert (await client.get("/signin/upstream/nobody?state=x&code=y")).status_code == 404
     answers = [await client.post("/signin/upstream", data={**form, "provider": "corp"}) for _ in range(61)]
     assert [one.status_code for one in answers] == [200] * 60 + [429]
+
+
+async def test_a_device_that_waits_is_decided_on_after_the_sign_in(client, corp):
+    code = (await device_code(client))["user_code"]
+    page = await client.post(
+        "/device", data={**hidden((await client.get("/device")).text), "user_code": code}
+    )
+    assert "Sign in by Corp" in page.text
+    answer = await client.post("/signin/upstream", data={**hidden(page.text), "provider": "corp"})
+    found = re.search(r'content="0; url=([^"]*)"', answer.text)
+    assert found is not None
+    assert code not in found[1]
+    page = await client.get(corp.sends_back(html.unescape(found[1])))
+    assert (page.status_code, 'value="approve"' in page.text) == (200, True)
+    assert hidden(page.text)["user_code"].replace("-", "") == code.replace("-", "")
 
 
 async def test_a_provider_that_is_gone_leaves_its_people_without_a_way_and_nothing_else(client, corp, plane):

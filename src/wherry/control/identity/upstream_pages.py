@@ -47,14 +47,15 @@ async def leave(request: Request) -> Response:
     provider = await service.database.read(upstream.find, fields.get("provider", "")[:64])
     if provider is None or not provider.enabled:
         return done(request, "That did not work", "There is no such way to sign in.", 404)
-    try:
-        told = await upstream_client.metadata(service, provider)
-    except Untrusted as refused:
-        return await _refused(request, provider, str(refused))
+    # Counted first: whoever begins has us ask the provider.
     state = await service.database.write(
         upstream.begin, service.master, provider.name, request.cookies.get(sessions.COOKIE, ""),
         fields.get("user_code", "")[:32], source(request), service.clock(),
     )  # fmt: skip
+    try:
+        told = await upstream_client.metadata(service, provider)
+    except Untrusted as refused:
+        return await _refused(request, provider, str(refused))
     mark = "&" if "?" in told.authorization_endpoint else "?"
     address = f"{told.authorization_endpoint}{mark}{urlencode(_question(service, provider, state))}"
     return page(request, "upstream.html", provider=provider, address=address)
@@ -68,16 +69,18 @@ async def arrive(request: Request) -> Response:
     found = await service.database.read(upstream.find, str(request.path_params["provider"])[:64])
     if found is None or not found.enabled:
         return done(request, "That did not work", "There is no such way to sign in.", 404)
-    if len(query.multi_items()) != len(query):
-        return await _refused(request, found, "a parameter is there twice")
     state = query.get("state", "")
     user_code = await service.database.write(
         upstream.take, service.master, state, found.name, request.cookies.get(sessions.COOKIE, ""),
         service.clock(),
     )  # fmt: skip
     if user_code is None:
-        return await _refused(request, found, "no sign-in of this browser has this state, or not any more")
+        # Of nobody in particular, as often as they like: counted, not written one by one.
+        service.counters.count(None, _REFUSED, "denied", service.clock())
+        raise _refusal(found, "no sign-in of this browser has this state, or not any more")
     try:
+        if len(query.multi_items()) != len(query):
+            raise Untrusted("a parameter is there twice")
         person = await _person(service, found, state, query)
     except Untrusted as refused:
         return await _refused(request, found, str(refused))
@@ -140,7 +143,11 @@ async def _refused(request: Request, provider: Provider, why: str) -> Response:
     service = plane(request)
     told = replace(_record(request, provider, "denied"), reason=why)
     await service.database.write(audit.append, told, service.clock())
-    raise ApiError(
+    raise _refusal(provider, why)
+
+
+def _refusal(provider: Provider, why: str) -> ApiError:
+    return ApiError(
         403, "SignInRefused", f"The sign-in by {provider.display_name} is refused: {why}. {_TRY_AGAIN}"
     )
 
