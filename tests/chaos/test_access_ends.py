@@ -93,7 +93,7 @@ def everyones(here: Site) -> list[dict[str, Any]]:
 
 
 def audited(here: Site, name: str) -> list[str]:
-    """What the audit trail, which is whole, tells of a policy or an assignment."""
+    """What the audit trail, which is whole, tells of a credential or an assignment."""
     with (
         closing(Database(f"sqlite:///{here.served.state}/wherry.db")) as database,
         database.snapshot() as conn,
@@ -103,7 +103,7 @@ def audited(here: Site, name: str) -> list[str]:
     return [
         one["action"]
         for one in found
-        if name in (one.get("assignment"), one.get("details", {}).get("policy"))
+        if name in (one.get("assignment"), one.get("details", {}).get("credential"))
     ]
 
 
