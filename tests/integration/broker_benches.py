@@ -144,7 +144,7 @@ class BucketBench:
     def __init__(self, server: BucketServer) -> None:
         self.server = server
         self.places = [server.bucket() for _ in range(2)]
-        self.driver = S3User(Keys({"id": IDENTITY, "key": SECRET}))
+        self.driver = S3User(Keys({"id": IDENTITY, "key": SECRET}), _PROBE)
         self.clients: dict[str, Any] = {}
 
     def wanted(self, access: Access = "write") -> Wanted:

@@ -125,7 +125,7 @@ def test_it_ends_by_itself_and_is_renewed(bench: Bench, opened: tuple[Wanted, Is
     assert bench.put(renewed.material, f"{MINE}/again")
 
 
-def test_withdrawn_in_the_midst_of_an_upload_it_stops(bench: Bench) -> None:
+def test_attack_53_withdrawn_in_the_midst_of_an_upload_it_stops(bench: Bench) -> None:
     wanted = bench.wanted()
     issued = bench.driver.issue(wanted, time.time() + LATER)
     withdrawn = "this run" not in bench.driver.facts.cannot

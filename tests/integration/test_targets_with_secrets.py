@@ -24,6 +24,7 @@ from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
 from wherry.agent.state import AgentState
 from wherry.cli import main
+from wherry.control.broker import s3_calls
 from wherry.control.broker.allowed import Allowed, VaultElsewhere
 from wherry.control.broker.external_vault import ExternalVaults
 from wherry.control.services.secret_uris import SecretUri
@@ -142,9 +143,14 @@ def test_each_command_of_the_how_to_works_as_it_is_told(
     )
     assert (job["latestJobRunStatus"], ended["credentialDriver"]) == ("Succeeded", "s3-user")
     assert here.admin.api.get(f"{mover}/endpoints/archive")["properties"]["credentialsSetBy"] == known["me"]
+    iam = s3_calls.client("iam", f"{bucket_server.scheme}://{bucket_server.host}", "", IDENTITY, SECRET)
+    users = [one["UserName"] for one in iam.list_users(PathPrefix="/wherry/")["Users"]]
+    iam.close()
+    assert ended["credential"].startswith("wherry-")
+    assert ended["credential"] not in users
 
 
-def test_secrets_elsewhere_are_named_by_who_may_read_all_here(here: Here) -> None:
+def test_attack_50_secrets_elsewhere_are_named_by_who_may_read_all_here(here: Here) -> None:
     mover = here.admin.mover()
     body = {"endpointType": "S3WithHMAC", "sourceUri": "https://s3.example.net/bucket"}
 

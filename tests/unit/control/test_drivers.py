@@ -157,7 +157,9 @@ def test_a_token_is_sent_as_a_header_and_a_sas_in_the_query() -> None:
         ("ü".encode(), "arn:aws:s3:::b/ü/*", "ü/*"),
     ],
 )  # fmt: skip
-def test_a_policy_names_bucket_folder_deeds_and_end(prefix: bytes, resource: str, listed: str | None) -> None:
+def test_attack_66_a_policy_names_bucket_folder_deeds_and_end(
+    prefix: bytes, resource: str, listed: str | None
+) -> None:
     found = json.loads(s3_policy.document("b", "", prefix, "write", 1952000656.9))
     objects, listing, *more = found["Statement"]
     ends = {"DateLessThan": {"aws:CurrentTime": "2031-11-09T14:24:16Z"}}
@@ -205,7 +207,7 @@ def test_every_driver_is_told_and_there() -> None:
         assert facts.proven is ("unproven" not in facts.warning)
 
 
-def test_the_command_of_a_samba_gets_no_word_from_outside(tmp_path: Any) -> None:
+def test_attack_66_the_command_of_a_samba_gets_no_word_from_outside(tmp_path: Any) -> None:
     program = tmp_path / "program"
     wanted = Wanted("wherry-1-2", "run", "smb://h/s", "write", b"", {"host": "H", "share": "$(touch x); s"})
     seen = tmp_path / "seen"

@@ -62,7 +62,7 @@ def put(stage: Stage, oid: str, body: dict[str, Any]) -> dict[str, Any]:
     return dict(answer.body["properties"])
 
 
-def test_whoever_names_a_secret_must_be_allowed_to_read_it(made: Deployment) -> None:
+def test_attack_50_whoever_names_a_secret_must_be_allowed_to_read_it(made: Deployment) -> None:
     mine = [f"https://keep.{HOST}/secrets/{name}" for name in ("id", "key")]
     with made.database.transaction() as conn:
         stage = Stage(conn, time.time())
@@ -102,7 +102,7 @@ def test_whoever_names_a_secret_must_be_allowed_to_read_it(made: Deployment) -> 
         secrets.named("https://else.example/secrets/id", reader)
 
 
-def test_a_backup_opens_in_another_vault_for_who_may_read_it_where_it_was(made: Deployment) -> None:
+def test_attack_50_a_backup_opens_in_another_vault_for_who_may_read_it_where_it_was(made: Deployment) -> None:
     with made.database.transaction() as conn:
         stage = Stage(conn, time.time())
         somebody = stage.user(OWNER.guid)

@@ -36,7 +36,7 @@ def drivers(
 ) -> Mapping[str, Driver]:  # fmt: skip
     """One of each."""
     made: tuple[Driver, ...] = (
-        BlobPolicy(secrets, probe_seconds), BlobToken(signed), S3User(secrets), S3Session(signed),
+        BlobPolicy(secrets, probe_seconds), BlobToken(signed), S3User(secrets, probe_seconds), S3Session(signed),
         SmbSecret(secrets), SmbUser(samba),
     )  # fmt: skip
     return {one.facts.name: one for one in made}

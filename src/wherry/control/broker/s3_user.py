@@ -8,6 +8,7 @@ its API for users).
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,18 +18,21 @@ from wherry.control.broker import s3_calls, s3_policy
 from wherry.control.broker.port import Issued, Json, Material, Wanted
 from wherry.control.broker.sources import Secrets
 from wherry.model.drivers import S3_USER, DriverFacts
-from wherry.model.errors import RunError
+from wherry.model.errors import RunError, Unavailable
 
 PATH = "/wherry/"
 _POLICY = "run"
 _GONE = ("NoSuchEntity",)
+_REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId")
+_PAUSE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class S3User:
-    """The driver."""
+    """The driver; `probe_seconds` is how long a change of users may take the service to be known everywhere."""
 
     secrets: Secrets
+    probe_seconds: float
 
     @property
     def facts(self) -> DriverFacts:
@@ -45,6 +49,8 @@ class S3User:
                     iam.delete_access_key(UserName=wanted.id, AccessKeyId=old["AccessKeyId"])
                 made = iam.create_access_key(UserName=wanted.id)["AccessKey"]
         material = Material(made["SecretAccessKey"], made["AccessKeyId"], wanted.told.get("region", ""))
+        if not self._wait_until(wanted, material, open_=True):
+            raise Unavailable("the service does not let the new user in yet")
         return Issued(material, float(int(until)))
 
     def renew(self, wanted: Wanted, material: Material, until: float) -> Issued:
@@ -61,6 +67,17 @@ class S3User:
                 iam.delete_user_policy(UserName=wanted.id, PolicyName=_POLICY)
             with s3_calls.told(*_GONE):
                 iam.delete_user(UserName=wanted.id)
+        # Of a user that no books knew nobody here has the key.
+        if material.secret and not self._wait_until(wanted, material, open_=False):
+            raise Unavailable("the service still lets the user in that is gone")
+
+    def _wait_until(self, wanted: Wanted, material: Material, *, open_: bool) -> bool:
+        deadline = time.monotonic() + self.probe_seconds
+        while _works(wanted, material) is not open_:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PAUSE)
+        return True
 
     def names(self, told: Json) -> list[str]:
         found: list[str] = []
@@ -79,6 +96,20 @@ class S3User:
             yield iam
         finally:
             iam.close()
+
+
+def _works(wanted: Wanted, material: Material) -> bool:
+    """Whether the service lets the holder of a key list the run's folder at this moment."""
+    facts, below = wanted.told, s3_policy.folder(wanted.prefix)
+    s3 = s3_calls.client("s3", facts["endpoint"], material.region, material.identity, material.secret)
+    let_in = False
+    try:
+        with s3_calls.told(*_REFUSALS):
+            s3.list_objects_v2(Bucket=facts["bucket"], Prefix=below, MaxKeys=1)
+            let_in = True
+    finally:
+        s3.close()
+    return let_in
 
 
 def _limit(iam: Any, wanted: Wanted, until: float) -> None:
