@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import socketserver
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,8 @@ from azure.mgmt.hybridcompute.models import (
     TagsResource,
 )
 
-from tests.integration.agents import GROUP, Administrator, daemon, name_for, until
+from tests.azurite import Azurite
+from tests.integration.agents import GROUP, Administrator, Running, daemon, name_for, until
 from tests.integration.served import code_of, holding, serving
 from tests.namespaces import PRIVATE, PUBLIC, NamespacesMissing, Site, site
 from wherry.agent.register import register
@@ -39,6 +44,7 @@ class World:
     admin: Administrator
     site: Site
     port: int
+    accounts: list[str] = field(default_factory=list)
 
     def url(self, host: str) -> str:
         return f"https://{host}:{self.port}"
@@ -56,6 +62,54 @@ class World:
         state = {"status": status, "description": "by a test"}
         properties = {"privateLinkServiceConnectionState": state, "wherry": {"networks": list(networks)}}
         self.admin.api.put(f"{scope}/privateEndpointConnections/office", {"properties": properties})
+
+    @contextmanager
+    def working(self, state: AgentState, **options: Any) -> Iterator[Running]:
+        """The agent of `state` at work on the other machine while the block runs."""
+        agent = daemon(state, poll_seconds=0.5, **options)
+        running = self.site.inside(agent.__enter__)
+        try:
+            yield running
+        finally:
+            agent.__exit__(None, None, None)
+
+    def account(self, endpoint: str, azurite: Azurite) -> str:
+        """The id of a storage account that is reached at `endpoint`."""
+        name = f"acct{len(self.accounts)}"
+        self.accounts.append(name)
+        path = f"{self.admin.group}/providers/Microsoft.Storage/storageAccounts/{name}"
+        told = {"blobEndpoint": endpoint, "accountName": azurite.account, "accountKey": azurite.key}
+        self.admin.api.put(path, {"location": "westeurope", "properties": {"wherry": told}})
+        return path
+
+    def run_of(self, mover: str, source: Path, account: str, container: str) -> str:
+        """The id of a run from a folder of the agent's machine into a container."""
+        job = f"{mover}/projects/p/jobDefinitions/into-{account.rpartition('/')[2]}"
+        self.admin.api.put(f"{mover}/projects/p", {"properties": {}})
+        local = {"endpointType": "LocalMount", "path": str(source)}
+        self.admin.api.put(f"{mover}/endpoints/source", {"properties": local})
+        blob = {
+            "endpointType": "AzureStorageBlobContainer",
+            "storageAccountResourceId": account,
+            "blobContainerName": container,
+        }
+        target = f"target-{account.rpartition('/')[2]}"
+        self.admin.api.put(f"{mover}/endpoints/{target}", {"properties": blob})
+        properties = {
+            "copyMode": "Additive", "sourceName": "source", "targetName": target, "agentName": name_for(mover)
+        }  # fmt: skip
+        self.admin.api.put(job, {"properties": properties})
+        return str(self.admin.api.post(f"{job}/startJob")["jobRunResourceId"])
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """The properties of a run that has ended."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.admin.api.get(run)["properties"]
+            return found if found["status"] in ("Succeeded", "Failed", "Canceled") else None
+
+        found: dict[str, Any] = until(look)
+        return found
 
     def register(self, state: AgentState, mover: str, scope: str, host: str) -> None:
         """Register from the other machine."""
@@ -123,13 +177,10 @@ def test_an_agent_of_a_scope_works_by_its_networks_and_is_refused_elsewhere(
     assert current["publicNetworkAccess"] == "Disabled"
     assert [one["linkIdentifier"] for one in current["connectionDetails"]] == [world.site.private_network]
 
-    def work() -> int | None:
-        with daemon(state, poll_seconds=0.5) as running:
-            until(lambda: world.admin.agent(mover).get("uptimeInSeconds"))
-            running.stopping.set()
-            return running.wait()
-
-    assert world.site.inside(work) == 0
+    with world.working(state) as running:
+        until(lambda: world.admin.agent(mover).get("uptimeInSeconds"))
+        running.stopping.set()
+        assert running.wait() == 0
     assert world.admin.agent(mover)["localIPAddress"] == world.site.private_there
 
     with pytest.raises(ApiError) as caught:
@@ -140,6 +191,67 @@ def test_an_agent_of_a_scope_works_by_its_networks_and_is_refused_elsewhere(
         world.beat(state)
     world.connect(scope, (world.site.private_network,))
     assert world.beat(state) > 0
+
+
+class _Forward(socketserver.BaseRequestHandler):
+    """Bytes to and fro between who calls and `server.onward`."""
+
+    def handle(self) -> None:
+        server: Any = self.server
+        with socket.create_connection(server.onward) as onward:
+            back = threading.Thread(target=_pump, args=(onward, self.request))
+            back.start()
+            _pump(self.request, onward)
+            back.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def forwarding(here: tuple[str, int], onward: tuple[str, int]) -> Iterator[tuple[str, int]]:
+    """Whoever calls `here` gets to `onward`; where that is, with the port that was free."""
+    with socketserver.ThreadingTCPServer(here, _Forward) as server:
+        server.onward = onward  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield here[0], int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_data_goes_by_the_private_network(
+    world: World, state: AgentState, azurite: Azurite, tmp_path: Path
+) -> None:
+    """The Blob server goes by one address everywhere; on the agent's machine that leads over the private network."""
+    scope = world.scope("data", networks=(world.site.private_network,))
+    mover = world.admin.mover()
+    world.register(state, mover, scope, world.site.private_here)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_text("over the private way")
+    container = azurite.container()
+    name, _, port = azurite.host.rpartition(":")
+    with forwarding((PRIVATE, 0), (name, int(port))) as gate:
+        there = forwarding((name, int(port)), gate)
+        world.site.inside(there.__enter__)
+        try:
+            with world.working(state, allow_source=(source,)):
+                done = world.ended(
+                    world.run_of(mover, source, world.account(azurite.url, azurite), container.container_name)
+                )
+        finally:
+            there.__exit__(None, None, None)
+
+    assert done["status"] == "Succeeded", done
+    assert container.download_blob("a.txt").readall() == b"over the private way"
 
 
 def test_each_request_is_looked_at_not_only_the_first(world: World, state: AgentState) -> None:

@@ -164,10 +164,10 @@ class Session:
         self._check_private(place)
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
-            return StoreSpec("blob", place.location, place.subpath, secret=secret)
+            return StoreSpec("blob", place.location, place.subpath, secret=secret, private=self._private)
         if place.kind == BUCKET and side == "target":
             key = ledger.credential(grant.token)
-            opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret)
+            opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret, private=self._private)
             return replace(opened, identity=key.identity, region=key.region)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
 

@@ -6,7 +6,6 @@ anything is sent over it.  Called by `connection`, `proven` and `agent.session`.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,17 +13,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from wherry.model.addresses import is_private
+
 Trace = Callable[[str, Mapping[str, Any]], None]
-
-
-def is_private(address: str) -> bool:
-    """Whether an address is one that is not reached from the Internet."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    found = getattr(found, "ipv4_mapped", None) or found
-    return found.is_private or found.is_loopback or found.is_link_local
 
 
 def refusing_public(further: Trace | None = None) -> Trace:

@@ -361,7 +361,8 @@ class StoreSpec:
     `create`: this is a target, make its root when it is not there; `follow`: symbolic links that stay beneath
     the root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`:
     a SAS, a token (`Bearer …`) or the secret of that key, with a session token after a line break, in no text form;
-    `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there.
+    `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there; `private`: only at
+    addresses that are not reached from the Internet.
     """
 
     kind: str
@@ -376,3 +377,4 @@ class StoreSpec:
     region: str = ""
     identity: str = ""
     manifest: str = ""
+    private: bool = False

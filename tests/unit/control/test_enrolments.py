@@ -210,7 +210,7 @@ async def test_who_gets_no_token(new, registered, plane, client):
     assert mixed.json()["error"] == "invalid_client"
 
 
-async def test_a_stolen_token_is_worth_nothing_without_the_key(new, registered, client):
+async def test_attack_17_a_stolen_token_is_worth_nothing_without_the_key(new, registered, client):
     token = (await new.sign_in(registered.client_id)).json()["access_token"]
     door = "/doors/agent"
     attempts = {
@@ -248,7 +248,9 @@ async def test_an_agents_token_opens_no_resource(new, registered):
     assert (await knock(new, "/doors/enrolment", token)).status_code == 401
 
 
-async def test_a_deleted_identity_is_refused_at_once_and_told_so(new, registered, plane, clock, admin):
+async def test_attack_10_a_deleted_identity_is_refused_at_once_and_told_so(
+    new, registered, plane, clock, admin
+):
     token = (await new.sign_in(registered.client_id)).json()["access_token"]
     scope = f"/subscriptions/{plane.subscription}"
     with plane.database.transaction() as conn:

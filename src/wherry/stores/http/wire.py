@@ -16,6 +16,7 @@ import weakref
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from wherry.model.addresses import is_private
 from wherry.model.errors import Denied, UsageError
 from wherry.stores.http.connection import Answer, Connection, HungUp, Lost, SecureConnection, Unreached
 from wherry.stores.http.pace import BUSY, Pace
@@ -67,10 +68,18 @@ def _is_this_machine(host: str) -> bool:
 
 
 class Wire:
-    """The connections to one server."""
+    """The connections to one server; `private`: at an address that is not reached from the Internet, or none."""
 
-    def __init__(self, address: Address, ca_file: str = "", answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self,
+        address: Address,
+        ca_file: str = "",
+        answer_seconds: float = ANSWER_SECONDS,
+        *,
+        private: bool = False,
+    ) -> None:
         self.address = address
+        self._private = private
         self.pace = Pace()
         self._answer_seconds = answer_seconds
         self._context: ssl.SSLContext | None = None
@@ -152,6 +161,12 @@ class Wire:
         except OSError as error:
             raise Unreached(f"{self.address.netloc}: {_reason(error)}") from error
         try:
+            # What a name leads to is seen here, whatever it led to before.
+            if self._private and not is_private(peer := str(plain.getpeername()[0])):
+                plain.close()
+                raise Denied(
+                    f"{self.address.netloc}: {peer} is a public address, only private ones are allowed"
+                )
             plain.settimeout(None)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is None:

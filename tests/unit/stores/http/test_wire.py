@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tests.faulty_wire import read_message
-from wherry.model.errors import UsageError
+from wherry.model.errors import Denied, UsageError
 from wherry.stores.http import connection
 from wherry.stores.http.wire import Address, HungUp, Lost, Unreached, Wire
 
@@ -290,3 +290,20 @@ def test_places_that_are(url: str, netloc: str, path: str) -> None:
 def test_a_ca_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UsageError, match="no-such-file"):
         Wire(Address.parse("https://127.0.0.1/c"), "/no-such-file")
+
+
+@pytest.mark.parametrize(
+    ("peer", "refused"), [("8.8.8.8", True), ("2001:4860:4860::8888", True), ("10.1.2.3", False)]
+)
+def test_to_private_addresses_only_looks_at_where_it_has_come(
+    monkeypatch: pytest.MonkeyPatch, peer: str, refused: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = Wire(Address.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/c"), private=True)
+        monkeypatch.setattr(socket.socket, "getpeername", lambda _self: (peer, 443))
+        if refused:
+            with pytest.raises(Denied, match="only private ones are allowed"):
+                wire.connect()
+        else:
+            wire.connect().close()
+        wire.close()
