@@ -102,6 +102,30 @@ def test_attack_50_whoever_names_a_secret_must_be_allowed_to_read_it(made: Deplo
         secrets.named("https://else.example/secrets/id", reader)
 
 
+def test_an_endpoint_tells_what_access_to_it_can_be_limited_to(made: Deployment) -> None:
+    share = {"endpointType": "SmbMount", "host": "nas1", "shareName": "data"}
+    role = {"credentialDriver": "s3-session", "roleArn": "arn:aws:iam::123456789012:role/mover"}
+    with made.database.transaction() as conn:
+        stage = Stage(conn, time.time())
+        found: dict[str, tuple[list[str], bool, str]] = {}
+        for properties in (
+            share,
+            share | {"wherry": {"credentialDriver": "smb-user"}},
+            {"endpointType": "S3WithHMAC", "sourceUri": "https://s3.example.net/bucket", "wherry": role},
+        ):
+            name = f"{MOVER}/endpoints/e{len(found)}"
+            answer = endpoints.put(
+                conn, stage.caller, target(name), {"properties": properties}, Conditions(), vault_of
+            )
+            access = answer.body["properties"]["wherry"]["access"]
+            found[access["driver"]] = (access["limitedTo"], access["proven"], access["warning"])
+    assert found["smb-secret"][0] == []
+    assert found["smb-user"][0][0] == "the share"
+    assert [one[1] for one in found.values()] == [True, True, False]
+    assert "It is not limited to this run." in found["smb-secret"][2]
+    assert "unproven here" in found["s3-session"][2]
+
+
 def test_attack_50_a_backup_opens_in_another_vault_for_who_may_read_it_where_it_was(made: Deployment) -> None:
     with made.database.transaction() as conn:
         stage = Stage(conn, time.time())

@@ -18,7 +18,7 @@ from wherry.model.errors import ApiError, UsageError
 from wherry.model.wire import Place
 
 ENDPOINT = "microsoft.storagemover/storagemovers/endpoints"
-BLOB, BUCKET = "AzureStorageBlobContainer", "S3WithHMAC"
+BLOB, BUCKET, SHARE = "AzureStorageBlobContainer", "S3WithHMAC", "SmbMount"
 _CONTAINERS = "blobServices/default/containers"
 
 
@@ -79,6 +79,8 @@ def opening_of(conn: Connection, endpoint: Resource) -> Opening | None:
     if kind == BLOB:
         found = _container(conn, endpoint)
         return None if found is None else found[0]
+    if kind == SHARE:
+        return _share(endpoint)
     return _bucket(endpoint, b"").opening if kind == BUCKET else None
 
 
@@ -117,6 +119,16 @@ def _bucket(endpoint: Resource, subpath: bytes) -> Side:
     below = names.join(names.clean_subpath(folder), subpath)
     opening = Opening(ours.get("credentialDriver", drivers.S3_USER.name), place, facts)
     return Side(endpoint, Place(BUCKET, place, below), endpoint.id, opening)
+
+
+def _share(endpoint: Resource) -> Opening:
+    told, ours = endpoint.properties, endpoint.properties.get("wherry", {})
+    facts = {
+        "host": told["host"], "share": told["shareName"], "author": endpoint.state.get("credentialsSetBy", ""),
+        **{name: told.get("credentials", {}).get(name, "") for name in ("usernameUri", "passwordUri")},
+    }  # fmt: skip
+    driver = ours.get("credentialDriver", drivers.SMB_SECRET.name)
+    return Opening(driver, f"smb://{told['host']}/{told['shareName']}", facts)
 
 
 def _iam(origin: str, host: str) -> str:
