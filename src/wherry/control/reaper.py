@@ -55,12 +55,22 @@ async def reap(plane: Plane, broker: Broker, began: float) -> None:
         await database.write(judge, run_id, plane.clock(), began, settings)
     if await database.read(_leftovers, plane.clock(), settings):
         await database.write(_clear_up, plane.clock(), settings)
-    for run_id in await database.read(lapses.found, plane.clock(), settings.idle_access_seconds):
-        await database.write(lapses.settle, run_id, plane.clock(), settings.idle_access_seconds)
+    await _take_back(plane)
     await broker.extend()
     if await broker.withdraw():
         await database.write(_slots_are_free)
     await broker.sweep()
+
+
+async def _take_back(plane: Plane) -> None:
+    """What `lapses` is about, when a right has changed and every `reap_seconds`."""
+    database, idle = plane.database, plane.settings.idle_access_seconds
+    watch = plane.parts.setdefault(lapses.Watch, lapses.Watch())
+    assert isinstance(watch, lapses.Watch)  # noqa: S101 - kept under its own class
+    if not watch.is_due(await database.read(lapses.rights), plane.clock(), plane.settings.reap_seconds):
+        return
+    for run_id in await database.read(lapses.found, plane.clock(), idle):
+        await database.write(lapses.settle, run_id, plane.clock(), idle)
 
 
 def judge(conn: Connection, run_id: str, now: float, began: float, settings: Settings) -> None:

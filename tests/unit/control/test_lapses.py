@@ -248,3 +248,29 @@ def test_attack_53_two_runs_share_an_assignment_and_the_end_of_one_leaves_the_ot
         stage.commit(token, "a", 1, None)
     (past,) = stage.conn.execute(select(past_grants)).all()
     assert (past.assignment, past.scope, past.ended_at) == (shared, CONTAINER, stage.now)
+
+
+def test_rights_are_looked_at_when_one_has_changed_and_every_now_and_then(stage: Stage) -> None:
+    watch, now = lapses.Watch(), stage.now
+
+    def due(later: float = 0.0) -> bool:
+        return watch.is_due(lapses.rights(stage.conn), now + later, 5.0)
+
+    assert due()
+    assert not due()
+    oid = stage.user()
+    assert due()
+    name = stage.assign(USER_ACCESS_ADMINISTRATOR.guid, oid, CONTAINER.rpartition("/providers/")[0], "User")
+    assert due()
+    stage.now += 1
+    role_assignments.change(
+        stage.conn, name, condition=policy.expires(now + 60), description=None, by=oid, now=stage.now
+    )
+    assert due()
+    role_assignments.remove(stage.conn, name)
+    assert due()
+    stage.conn.execute(update(principals).where(principals.c.oid == oid).values(enabled=False))
+    assert due()
+    assert not due(4.9)
+    assert due(5.0)
+    assert due(-10.0)

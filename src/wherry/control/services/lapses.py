@@ -9,9 +9,13 @@ Called by the reaper, after grants were prolonged.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+import math
+from dataclasses import dataclass
 
-from wherry.control.db.tables_identity import principals
+from sqlalchemy import Connection, func, select
+
+from wherry.control.db.tables_directory import memberships
+from wherry.control.db.tables_identity import principals, role_assignments
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import (
@@ -25,6 +29,29 @@ from wherry.control.services import (
 )
 from wherry.control.services.run_state import RunState
 from wherry.model import run as life
+
+
+@dataclass(slots=True)
+class Watch:
+    """When a process last asked of all runs, and what rights there were: asking costs, and rounds are many."""
+
+    seen: tuple[object, ...] = ()
+    asked_at: float = -math.inf
+
+    def is_due(self, rights: tuple[object, ...], now: float, seconds: float) -> bool:
+        """Whether to ask again: a right has changed, or the time has come; notes that it is asked."""
+        if rights == self.seen and 0 <= now - self.asked_at < seconds:
+            return False
+        self.seen, self.asked_at = rights, now
+        return True
+
+
+def rights(conn: Connection) -> tuple[object, ...]:
+    """Another value whenever an assignment, an identity or a membership has changed."""
+    assigned = select(func.count(), func.max(role_assignments.c.updated_at)).select_from(role_assignments)
+    alive = select(func.count()).where(principals.c.enabled, principals.c.deleted_at.is_(None))
+    members = select(func.count()).select_from(memberships)
+    return (*conn.execute(assigned).one(), conn.execute(alive).scalar(), conn.execute(members).scalar())
 
 
 def found(conn: Connection, now: float, idle_seconds: float) -> list[str]:
