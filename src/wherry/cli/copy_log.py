@@ -95,18 +95,28 @@ def _json(lines: str) -> str:
     if "\\" in lines or '"' in lines:
         # Nothing else of JSON needs an escape in what is escaped already.
         lines = lines.replace("\\", "\\\\").replace('"', '\\"')
-    seconds: dict[str, str] = {}
+    # Time, kind, outcome and code are the same for hundreds of rows that follow one another.
+    last, around = "", ("", "", "")
     out = []
     for line in lines.splitlines():
-        time, kind, outcome, code, size, path, detail = line.split("\t")
-        whole, _, fraction = time.partition(".")
-        second = seconds.get(whole) or seconds.setdefault(whole, iso_time(int(whole))[:19])
+        head, size, path, detail = line.rsplit("\t", 3)
+        if head != last:
+            last, around = head, _json_around(head)
+        begin, middle, end = around
         more = f', "details": "{detail}"' if detail else ""
-        out.append(
-            f'{{"timeGenerated": "{second}.{fraction}Z", "itemPath": "{path}", "itemType": "{kind}", '
-            f'"fileSize": {size}, "transferResult": "{outcome}", "statusCode": "{code}"{more}}}\n'
-        )
+        out.append(f"{begin}{path}{middle}{size}{end}{more}}}\n")
     return "".join(out)
+
+
+def _json_around(head: str) -> tuple[str, str, str]:
+    """What rows with these first fields have before their path, between path and size, and after the size."""
+    time, kind, outcome, code = head.split("\t")
+    whole, _, fraction = time.partition(".")
+    return (
+        f'{{"timeGenerated": "{iso_time(int(whole))[:19]}.{fraction}Z", "itemPath": "',
+        f'", "itemType": "{kind}", "fileSize": ',
+        f', "transferResult": "{outcome}", "statusCode": "{code}"',
+    )
 
 
 @contextmanager

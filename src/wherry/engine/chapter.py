@@ -94,8 +94,10 @@ class Chapter:
         if self.logged:
             begin = f"{time.time():.3f}\tF\t{outcome.value}\t{code}\t"
             stem = names.escape(folder) + "/" if folder else ""
-            escape = names.escape_plain
-            self.lines += [f"{begin}{entry[2]}\t{stem}{escape(entry[0])}\t\n" for entry in entries]
+            shown = names.escape_names([entry[0] for entry in entries])
+            self.lines += [
+                f"{begin}{entry[2]}\t{stem}{name}\t\n" for entry, name in zip(entries, shown, strict=True)
+            ]
 
     def put_off(self, item: WorkItem) -> None:
         """Leave an item to a later phase."""

@@ -119,6 +119,8 @@ class LeaseClock:
         self.table = table.path
         self.slot = slot
         self._at = slot * _COLUMNS
+        # Asked for with every file.
+        self._moves = self._at + int(_Column.MOVES)
         self.stuck = False
         self._ended = False
         self._lock = threading.Lock()
@@ -214,7 +216,12 @@ class LeaseClock:
 
     def note(self) -> None:
         """Something was done."""
-        self._numbers[self._at + _Column.MOVES] += 1
+        self._numbers[self._moves] += 1
+
+    def advance(self) -> None:
+        """`fence` and `note` in one call, for what is done with every file."""
+        self.fence()
+        self._numbers[self._moves] += 1
 
     def tell(self, effort: Effort) -> None:
         """Tell what was done so far under this lease."""

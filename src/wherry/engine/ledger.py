@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS ended (id INTEGER PRIMARY KEY CHECK (id = 1));
 CREATE TABLE IF NOT EXISTS segment (name TEXT PRIMARY KEY, rows INTEGER, data BLOB);
 """
 
+# Of a ledger without a file: the log lines that wait for their reader stay in memory up to here.
+_CACHE_KIB = 16 << 10
+
 _ITEM = """
 INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (phase, key) DO UPDATE SET counted = max(counted, excluded.counted)
@@ -77,6 +80,9 @@ class LocalLedger:
             if file is not None:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
+            else:
+                self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                self._db.execute("PRAGMA journal_mode = MEMORY")
             self._db.executescript(_SCHEMA)
 
     @contextmanager

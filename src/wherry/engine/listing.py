@@ -12,13 +12,14 @@ import mmap
 import pickle
 import tempfile
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, chain, islice
 from typing import IO, Any, Protocol, TypeVar, overload
 
 from wherry.model.entry import Entry
 from wherry.model.errors import StoreError
+from wherry.model.names import SEPARATOR
 from wherry.stores.port import ListsNames, Store
 
 SPILL = 200_000
@@ -40,6 +41,9 @@ class Listing(Protocol):
     def ahead(self) -> list[bytes]:
         """Names that are still to come: as many as are known now."""
 
+    def left(self) -> int:
+        """How many items are still to come, as far as that is known now."""
+
     def stop_at(self, name: bytes) -> None:
         """Let the listing end before `name`."""
 
@@ -50,8 +54,10 @@ def listing(
     """The items of a folder with `low <= name < high`; None is no bound.  `moved` is called on long ways."""
     if isinstance(store, ListsNames):
         names = _told(store.names(folder), moved)
-        if low is not None or high is not None:
-            names = (name for name in names if _is_within(name, low, high))
+        if low is not None:
+            names = (name for name in names if name >= low)
+        if high is not None:
+            names = (name for name in names if name < high)
         return _Names(store, folder, packed(names))
     entries = (entry for entry in _told(store.list(folder), moved) if _is_within(entry.name, low, high))
     return _Entries(_in_order(entries) if store.traits.order == "bytes" else _sorted(entries))
@@ -64,9 +70,13 @@ def _is_within(name: bytes, low: bytes | None, high: bytes | None) -> bool:
 def _told(items: Iterable[T], moved: Callable[[], None]) -> Iterator[T]:
     """The items; a wide folder may take longer than a lease may stand still."""
     items = iter(items)
-    while page := list(islice(items, _TELL_EVERY)):
-        yield from page
-        moved()
+
+    def pages() -> Iterator[list[T]]:
+        while page := list(islice(items, _TELL_EVERY)):
+            yield page
+            moved()
+
+    return chain.from_iterable(pages())
 
 
 class _Names:
@@ -88,6 +98,9 @@ class _Names:
         if wanted is not None:
             names = [name for name in names if name in wanted]
         return [entry for entry in self._store.look(self._folder, names) if entry is not None]
+
+    def left(self) -> int:
+        return self._end - self._at
 
     def ahead(self) -> list[bytes]:
         step = -(-(self._end - self._at) // _SAMPLE) or 1
@@ -128,6 +141,9 @@ class _Entries:
         taken, self._page = self._page[:count], self._page[count:]
         return taken if wanted is None else [entry for entry in taken if entry.name in wanted]
 
+    def left(self) -> int:
+        return len(self._page)
+
     def ahead(self) -> list[bytes]:
         self._fill(_SAMPLE)
         return sorted({entry.name for entry in self._page})
@@ -150,7 +166,7 @@ def _sorted(entries: Iterator[Entry]) -> Iterator[Entry]:
     """All of them by name, in files where there are many."""
     runs: list[Iterator[Entry]] = []
     while run := sorted(islice(entries, SPILL), key=_name):
-        runs.append(_spilled(run) if runs or len(run) == SPILL else iter(run))
+        runs.append(chain.from_iterable(_spilled(run)) if runs or len(run) == SPILL else iter(run))
     return runs[0] if len(runs) == 1 else heapq.merge(*runs, key=_name)
 
 
@@ -158,8 +174,8 @@ def _name(entry: Entry) -> bytes:
     return entry.name
 
 
-def _spilled(run: list[T]) -> Iterator[T]:
-    """The items of a run, from a file that is gone when they are read."""
+def _spilled(run: list[T]) -> Iterator[list[T]]:
+    """The items of a run in pages, from a file that is gone when they are read."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its reader
     for at in range(0, len(run), _TELL_EVERY):
         pickle.dump(run[at : at + _TELL_EVERY], file, pickle.HIGHEST_PROTOCOL)
@@ -171,7 +187,7 @@ def _unspilled(file: IO[bytes]) -> Iterator[Any]:
         file.seek(0)
         while True:
             try:
-                yield from pickle.load(file)  # noqa: S301 - our own file, which has no name
+                yield pickle.load(file)  # noqa: S301 - our own file, which has no name
             except EOFError:
                 return
 
@@ -186,40 +202,57 @@ def packed(names: Iterable[bytes]) -> Sequence[bytes]:
     del first
     while run := sorted(islice(names, SPILL)):
         runs.append(_spilled(run))
-    return _PackedNames(heapq.merge(*runs))
+    return _PackedNames(_merged(runs))
+
+
+def _merged(runs: list[Iterator[list[bytes]]]) -> Iterator[list[bytes]]:
+    """The names of sorted runs in order; many at once, because few calls are quicker than a heap of names."""
+    pages = [next(run) for run in runs]
+    while pages:
+        bound = min(page[-1] for page in pages)
+        known: list[bytes] = []
+        for number, page in enumerate(pages):
+            cut = bisect_right(page, bound)
+            known += page[:cut]
+            pages[number] = page[cut:] or next(runs[number], [])
+        runs = [run for run, page in zip(runs, pages, strict=True) if page]
+        pages = [page for page in pages if page]
+        known.sort()
+        yield known
 
 
 class _PackedNames(Sequence[bytes]):
-    """Names one behind the other in one file, where each ends in another."""
+    """Names with a slash after each in one file, where each begins in another."""
 
-    def __init__(self, names: Iterator[bytes]) -> None:
-        ends = array("Q", [0])
+    def __init__(self, pages: Iterator[list[bytes]]) -> None:
         with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as index:
             end = 0
-            while page := list(islice(names, _TELL_EVERY)):
-                text.write(b"".join(page))
-                for name in page:
-                    end += len(name)
-                    ends.append(end)
-                ends.tofile(index)
-                del ends[:]
+            for page in pages:
+                text.write(SEPARATOR.join(page) + SEPARATOR)
+                begins = array("Q", accumulate([len(name) + 1 for name in page], initial=end))
+                end = begins.pop()
+                begins.tofile(index)
+            array("Q", [end]).tofile(index)
             text.flush()
             index.flush()
             self._text = mmap.mmap(text.fileno(), end, access=mmap.ACCESS_READ)
             self._index = mmap.mmap(index.fileno(), 0, access=mmap.ACCESS_READ)
-        self._ends = memoryview(self._index).cast("Q")
+        self._begins = memoryview(self._index).cast("Q")
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._begins) - 1
 
     @overload
     def __getitem__(self, at: int) -> bytes: ...
     @overload
     def __getitem__(self, at: slice) -> list[bytes]: ...
     def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
-        ends = self._ends
+        begins = self._begins
         if isinstance(at, int):
             if not 0 <= at < len(self):
                 raise IndexError(at)
-            return self._text[ends[at] : ends[at + 1]]
-        return [self._text[ends[one] : ends[one + 1]] for one in range(*at.indices(len(self)))]
+            return self._text[begins[at] : begins[at + 1] - 1]
+        first, end, step = at.indices(len(self))
+        if step != 1:
+            return [self[one] for one in range(first, end, step)]
+        return self._text[begins[first] : begins[end] - 1].split(SEPARATOR) if first < end else []

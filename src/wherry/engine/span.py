@@ -14,14 +14,14 @@ from wherry.engine import deeds
 from wherry.engine.chapter import Chapter
 from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Deed
-from wherry.engine.walk import Pair, SourceUnlisted, Stretch, TargetUnlisted, Walk
+from wherry.engine.walk import SourceUnlisted, Stretch, TargetUnlisted, Walk
 from wherry.model import losses, names
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import RunError, StoreError
 from wherry.model.ledger import Phase, Span, WorkItem, work_key
 from wherry.model.options import CopyMode
 from wherry.model.outcomes import Outcome, Row
-from wherry.model.plan import Decision, Do, FolderState
+from wherry.model.plan import Decision, Do, FolderState, Pair
 from wherry.stores.port import HasAttributes, MakesFolders
 
 _PIECES = 2
@@ -193,17 +193,13 @@ class SpanWork:
         """Take the files that need no thinking, which most are; the pairs that are left."""
         chapter, judge, lane = self._chapter, self._judge, self._desk.lane
         limit = lane.limit if lane else -1
-        equal: list[Entry] = []
         small: list[Entry] = []
         left: list[Pair] = []
         stem = stretch.folder + names.SEPARATOR if stretch.folder else b""
-        for pair in stretch.pairs:
+        equal, others = judge.unchanged(stem, stretch.pairs)
+        for pair in others:
             source, target = pair
-            if source is None or (judge.filtered and judge.leaves_out(stem + source[0], source)):
-                left.append(pair)
-            elif target is not None and judge.is_unchanged(source, target):
-                equal.append(source)
-            elif target is None and source[2] <= limit and judge.is_plain(stem, source):
+            if source and target is None and source[2] <= limit and judge.is_plain(stem, source):
                 small.append(source)
             else:
                 left.append(pair)

@@ -9,20 +9,26 @@ nothing and writes nothing.
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wherry.engine.listing import Listing, listing
+from wherry.engine.pairing import after_folder, any_folder, name_of, pair_off, put_folders_last
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Entry
 from wherry.model.errors import NotFound, StoreError
 from wherry.model.ledger import Span
+from wherry.model.plan import Pair
 from wherry.stores.port import Store
 
-Pair = tuple[Entry | None, Entry | None]
-
 _BLOCK = 1000
+# So many pages of names make a folder a wide one, which nobody lists again for nothing.
+_WIDE = 20
+# Whoever gets half of what is left must be done with it before this one would be with all.
+_TOO_DEAR = 0.5
 
 
 class Stretch(NamedTuple):
@@ -70,6 +76,9 @@ class _Side:
     def ahead(self) -> list[bytes]:
         return self._listed.ahead()
 
+    def left(self) -> int:
+        return self._listed.left()
+
     def stop_at(self, name: bytes) -> None:
         self._listed.stop_at(name)
 
@@ -99,6 +108,11 @@ class Level:
         self._target = target
         self._all_of_target = all_of_target
         self._twins = twins
+        self._only_files = False
+        self._begun = time.perf_counter()
+        self._taken = 0
+        # The seconds that it took to list it, if it is a wide one.
+        self.cost = 0.0
 
     def refill(self) -> bool:
         """Read more pairs when all are consumed; False when there are none."""
@@ -108,16 +122,32 @@ class Level:
             if not ours and not (theirs and self._all_of_target):
                 return False
             bound = _bound(ours, theirs)
-            wanted = None if self._all_of_target else set(ours)
+            wanted = None if self._all_of_target or theirs == ours else set(ours)
             target = self._take(self._target, theirs, bound, wanted)
             source = self._take(self.source, ours, bound, None)
             if self._all_of_target:
                 # Another agent may be writing there at this moment.
                 target = [entry for entry in target if not names.is_temporary(entry[0])]
             self.pairs, self.at = pair_off(source, target), 0
+            self._only_files = not any_folder(source, target)
             if self._twins:
-                _folders_last(self.pairs)
+                put_folders_last(self.pairs)
         return True
+
+    def stretch(self, most: int) -> list[Pair]:
+        """The next pairs, at most so many, none of them after one with a folder in it."""
+        begin, end = self.at, min(self.at + most, len(self.pairs))
+        self.at = end if self._only_files else after_folder(self.pairs, begin, end)
+        self._taken += self.at - begin
+        return self.pairs[begin : self.at]
+
+    @property
+    def dearness(self) -> float:
+        """How long it takes another to list the folder again, by how long what is left of it takes here."""
+        left = len(self.pairs) - self.at + (self.source.left() if self.source else 0)
+        if not self.cost or not self._taken or not left:
+            return 0.0
+        return self.cost * self._taken / ((time.perf_counter() - self._begun) * left)
 
     @property
     def left(self) -> bool:
@@ -137,12 +167,12 @@ class Level:
 
     def ahead(self) -> list[bytes]:
         """Names of the source that are still to come, in order; some of them where there are very many."""
-        known = {_name(pair) for pair in self.pairs[self.at :] if pair[0] is not None}
+        known = {name_of(pair) for pair in self.pairs[self.at :] if pair[0] is not None}
         return sorted(known.union(self.source.ahead() if self.source else ()))
 
     def stop_at(self, name: bytes) -> None:
         """Let the folder end before `name`."""
-        self.pairs = [pair for pair in self.pairs[self.at :] if _name(pair) < name]
+        self.pairs = [pair for pair in self.pairs[self.at :] if name_of(pair) < name]
         self.at = 0
         for side in (self.source, self._target):
             if side is not None:
@@ -157,48 +187,6 @@ def _bound(ours: list[bytes], theirs: list[bytes]) -> bytes | None:
             before = bisect_left(seen, seen[-1])
             bounds.append(seen[before - 1] if before else seen[-1])
     return min(bounds, default=None)
-
-
-def pair_off(source: list[Entry], target: list[Entry]) -> list[Pair]:
-    """Pairs by name of two sorted listings."""
-    if not target:
-        return [(entry, None) for entry in source]
-    if not source:
-        return [(None, entry) for entry in target]
-    return list(merge(source, target))
-
-
-def merge(source: list[Entry], target: list[Entry]) -> Iterator[Pair]:
-    """Pairs by name of two sorted listings.
-
-    A store that holds a file and a folder of one name has each paired with the one of its kind; what is left
-    over on the target is an item of its own.
-    """
-    at, count = 0, len(target)
-    same: list[Entry] = []
-    for number, entry in enumerate(source, 1):
-        name = entry[0]
-        twin = number < len(source) and source[number][0] == name
-        alone = not same and not twin and (at + 1 >= count or target[at + 1][0] != name)
-        if alone and at < count and target[at][0] == name:
-            yield entry, target[at]
-            at += 1
-            continue
-        while at < count and target[at][0] < name:
-            yield None, target[at]
-            at += 1
-        while at < count and target[at][0] == name:
-            same.append(target[at])
-            at += 1
-        other = same[0] if same and not twin else None
-        partner = next((one for one in same if one.kind is entry.kind), other)
-        yield entry, partner
-        same = [one for one in same if one is not partner]
-        if not twin:
-            yield from ((None, one) for one in same)
-            same = []
-    for entry in target[at:]:
-        yield None, entry
 
 
 class Walk:
@@ -224,6 +212,8 @@ class Walk:
         self._trail = list(cursor[len(names.parts(span.prefix)) :])
         # The folder whose listing has broken off last.
         self.unlisted = b""
+        # How many pages of names were read so far.
+        self._pages = 0
 
     def begin(self) -> None:
         """List the span's own folder.  Raises `SourceUnlisted` or `TargetUnlisted`."""
@@ -237,20 +227,26 @@ class Walk:
         self, folder: bytes, sides: tuple[bool, bool], bounds: tuple[bytes | None, bytes | None]
     ) -> None:
         low, high = bounds
+        begun, pages = time.perf_counter(), self._pages
         mark = self._trail.pop(0) if self._trail else None
         if mark is not None and (low is None or mark > low):
             low = mark
         source = self._side(self._source, folder, SourceUnlisted, low, high) if sides[0] else None
         target = self._side(self._target, folder, TargetUnlisted, low, high) if sides[1] else None
-        self._stack.append(
-            Level(folder, source, target, mark, all_of_target=self._all_of_target, twins=self._twins)
-        )
+        level = Level(folder, source, target, mark, all_of_target=self._all_of_target, twins=self._twins)
+        if self._pages - pages >= _WIDE:
+            level.cost = time.perf_counter() - begun
+        self._stack.append(level)
+
+    def _page(self) -> None:
+        self._pages += 1
+        self._moved()
 
     def _side(
         self, store: Store, folder: bytes, trouble: type[StoreError], low: bytes | None, high: bytes | None
     ) -> _Side | None:
         try:
-            return _Side(listing(store, folder, low, high, self._moved), trouble)
+            return _Side(listing(store, folder, low, high, self._page), trouble)
         except NotFound as gone:
             if trouble is TargetUnlisted:
                 return None
@@ -274,7 +270,7 @@ class Walk:
         return (
             level is not None
             and 0 < level.at < len(level.pairs)
-            and _name(level.pairs[level.at]) == _name(level.pairs[level.at - 1])
+            and name_of(level.pairs[level.at]) == name_of(level.pairs[level.at - 1])
         )
 
     def inside(self, folder: bytes) -> bool:
@@ -297,15 +293,13 @@ class Walk:
                 if (stretch := self._on_the_way(level)) is not None:
                     return stretch
                 continue
-            begin = level.at
-            level.at = end = _stretch_end(level.pairs, begin, begin + most)
-            return Stretch(level.folder, level.pairs[begin:end])
+            return Stretch(level.folder, level.stretch(most))
         return None
 
     def _on_the_way(self, level: Level) -> Stretch | None:
         """The pair that leads to the cursor, if it is still there."""
         pair = level.pairs[level.at]
-        if _name(pair) != level.mark:
+        if name_of(pair) != level.mark:
             level.mark = None
             self._trail.clear()
             return None
@@ -327,13 +321,18 @@ class Walk:
         for depth, level in enumerate(self._stack):
             if level.source is None:
                 return None
+            dearness = level.dearness
+            if dearness > _TOO_DEAR:
+                return None
             ahead = level.ahead()
             if not ahead:
                 if level.left:
                     return None
                 continue
-            deepest = depth == len(self._stack) - 1
-            keep = -(-len(ahead) // (pieces + 1)) if deepest else 0
+            if dearness:
+                pieces = 1
+            alone = bool(dearness) or depth == len(self._stack) - 1
+            keep = math.ceil(len(ahead) * (1 + dearness) / (pieces + 1)) if alone else 0
             if len(ahead) <= keep:
                 return None
             given = ahead[keep:]
@@ -343,27 +342,3 @@ class Walk:
             level.stop_at(given[0])
             return Span(level.folder, span.start if own else None, given[0], span.cursor), parts
         return None
-
-
-_NOTHING = Entry(b"", Kind.FILE)
-
-
-def _name(pair: Pair) -> bytes:
-    return (pair[0] or pair[1] or _NOTHING).name
-
-
-def _stretch_end(pairs: list[Pair], begin: int, end: int) -> int:
-    """Right after the first pair with a folder in it, or `end`."""
-    end = min(end, len(pairs))
-    for at in range(begin, end):
-        source, target = pairs[at]
-        if source is not None and source[1] is Kind.FOLDER:
-            return at + 1
-        if target is not None and target[1] is Kind.FOLDER:
-            return at + 1
-    return end
-
-
-def _folders_last(pairs: list[Pair]) -> None:
-    """Of one name the folder last: the walk goes on in it and never comes back before it."""
-    pairs.sort(key=lambda pair: (_name(pair), (pair[0] or pair[1] or _NOTHING).kind is Kind.FOLDER))

@@ -68,9 +68,7 @@ def _lane(source: Store, target: Store, judge: Judge) -> Lane | None:
 
 
 def _perform(task: Task, ledger: Ledger, clock: LeaseClock) -> None:
-    def moved() -> None:
-        clock.fence()
-        clock.note()
+    moved = clock.advance
 
     def patient() -> None:
         # A turn may be hours away: whoever waits for it obeys at once.

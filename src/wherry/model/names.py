@@ -57,6 +57,17 @@ def escape_plain(name: bytes) -> str:
     return text if text.isprintable() and "\\" not in text else escape(name)
 
 
+def escape_names(found: list[bytes]) -> list[str]:
+    """`escape` of many names without a slash: at once where none of them has anything to escape."""
+    try:
+        text = SEPARATOR.join(found).decode()
+    except UnicodeDecodeError:
+        return [escape_plain(name) for name in found]
+    if not text.isprintable() or "\\" in text:
+        return [escape_plain(name) for name in found]
+    return text.split("/") if found else []
+
+
 def unescape(text: str) -> bytes:
     """The path of a text made by `escape`."""
 

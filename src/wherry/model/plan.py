@@ -10,11 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from operator import itemgetter
 
 from wherry.model import names
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.filters import Filters
 from wherry.model.options import Compare, CopyMode, JobOptions, Links, Preserve, Verify
+
+Pair = tuple[Entry | None, Entry | None]
+"""What source and target have by one name; at most one is missing."""
 
 
 class Do(Enum):
@@ -85,6 +89,8 @@ class Attempt:
 
 # The longest name of `NameRules.is_simple`.
 _SIMPLE_NAME = 255
+# Kind, size, modified, mode, uid and gid.
+_TOLD = itemgetter(1, 2, 3, 5, 6, 7)
 # The bits of a mode that lend nobody's rights.
 _WITHOUT_OWNER = 0o1777
 
@@ -120,22 +126,39 @@ class Judge:
         """
         if not self._plain or source[1] is not Kind.FILE or (source[8] != 1 and self._linked):
             return False
+        if self.filtered and self.leaves_out(stem + source[0], source):
+            return False
         if self._any_file:
             return len(source[0]) <= _SIMPLE_NAME
         return self._unsupported(stem + source[0], source) is None
 
-    def is_unchanged(self, source: Entry, target: Entry) -> bool:
-        """Whether both are equal beyond doubt.  Quick; False is no answer."""
-        return (
-            self._quick
-            and source[1] is Kind.FILE
-            and target[1] is Kind.FILE
-            and source[2:4] == target[2:4]
-            and source[5:8] == target[5:8]
-            and source[3] is not None
-            and (source[8] == 1 or not self._linked)
-            and not self._was_described(source, target)
-        )
+    def unchanged(self, stem: bytes, pairs: list[Pair]) -> tuple[list[Entry], list[Pair]]:
+        """The files of the source that are equal beyond doubt to their partners, and the other pairs.  Quick.
+
+        `stem` is what stands before the names in their paths.
+        """
+        if not self._quick:
+            return [], pairs
+        equal: list[Entry] = []
+        left: list[Pair] = []
+        filtered = self.filtered
+        told, file, linked, described = _TOLD, Kind.FILE, self._linked, self._was_described
+        for pair in pairs:
+            source, target = pair
+            if (
+                source is not None
+                and target is not None
+                and told(source) == told(target)
+                and source[1] is file
+                and source[3] is not None
+                and (source[8] == 1 or not linked)
+                and not described(source, target)
+                and not (filtered and self.leaves_out(stem + source[0], source))
+            ):
+                equal.append(source)
+            else:
+                left.append(pair)
+        return equal, left
 
     def leaves_out(self, path: bytes, source: Entry) -> bool:
         """Whether a filter keeps this item of the source out."""

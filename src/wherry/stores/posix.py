@@ -168,10 +168,10 @@ class PosixStore(PosixSource):
     def lane(self, source: Store) -> PosixLane | None:
         return PosixLane(source, self) if isinstance(source, PosixSource) else None
 
-    def about_to_change(self) -> None:
-        """Pass the fence: something becomes visible now."""
-        self._fence()
+    def changing(self) -> Fence:
+        """The fence, to be passed right before each change that somebody else makes here."""
         self._target = True
+        return self._fence
 
     def finish(self, made: int, folder: bytes, name: bytes, data: bytes, like: Entry) -> bool:
         """Fill, dress and close a file that was just made; False when that failed and it was taken back."""

@@ -140,8 +140,9 @@ def dress_new(made: int, like: Entry, owner: bool, born: Birth, attributes: Attr
     if attributes or born.inherits:
         dress(made, like, owner, attributes=attributes)
         return
-    uid, gid, modified = like.uid, like.gid, like.modified
-    mode = _UNKNOWN_FILE_MODE if like.mode is None else like.mode
+    # By number, because it is done with every file.
+    modified, mode, uid, gid = like[3], like[5], like[6], like[7]
+    mode = _UNKNOWN_FILE_MODE if mode is None else mode
     if owner and uid is not None and gid is not None:
         if born.uid != uid or born.gid != gid:
             os.chown(made, uid, gid)

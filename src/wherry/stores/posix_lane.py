@@ -56,8 +56,8 @@ class PosixLane:
         except OSError:
             return list(range(len(entries)))
         attributed = self._source.traits.holds.attributes
-        fence, finish = self._target.about_to_change, self._target.finish
-        os_open, close, read, fstat = os.open, os.close, os.pread, os.fstat
+        fence, finish = self._target.changing(), self._target.finish
+        os_open, close, read, fstat, attributes = os.open, os.close, os.pread, os.fstat, os.listxattr
         for number, entry in enumerate(entries):
             name, size = entry[0], entry[2]
             try:
@@ -69,16 +69,16 @@ class PosixLane:
                 # By its offset, which a pipe that has come in its place refuses.
                 data = read(opened, size + 1, 0)
                 now = fstat(opened)
+                mode, inode, device, _, _, _, length, _, _, _ = now
                 plain = (
-                    len(data) == size
+                    len(data) == length == size
                     and now.st_ctime_ns == entry[4]
                     and now.st_mtime_ns == entry[3]
-                    and now.st_ino == entry[10]
-                    and now.st_size == size
-                    and now.st_dev == entry[9]
-                    and now.st_mode & _KIND == _PLAIN
+                    and inode == entry[10]
+                    and device == entry[9]
+                    and mode & _KIND == _PLAIN
                     and (size <= _PAGE or now.st_blocks * 512 >= size)
-                    and not (attributed and (listed := os.listxattr(opened)) and any_kept(listed))
+                    and not (attributed and (listed := attributes(opened)) and any_kept(listed))
                 )
             except OSError:
                 plain = False

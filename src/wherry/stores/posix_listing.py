@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
@@ -21,15 +22,17 @@ _ENCODING = sys.getfilesystemencoding()
 _FORMAT = 0o170000
 _REGULAR = 0o100000
 _PREFIX = len(names.TEMPORARY)
+_PAGE = 500
 
 
-def stream(opened: int, folder: bytes) -> Iterator[bytes]:
-    """The names in the folder that `opened` is of, after an empty one; closes it at the end."""
+def stream(opened: int, folder: bytes) -> Iterator[list[bytes]]:
+    """The names in the folder that `opened` is of, in pages after an empty one; closes it at the end."""
     try:
         with os.scandir(opened) as found:
-            yield b""
-            for one in found:
-                yield one.name.encode(_ENCODING, "surrogateescape")
+            yield []
+            # Many names are encoded in one call; none has a slash in it.
+            while page := [one.name for one in islice(found, _PAGE)]:
+                yield "/".join(page).encode(_ENCODING, "surrogateescape").split(b"/")
     except OSError as error:
         raise store_error(error, folder) from error
     finally:
@@ -46,12 +49,12 @@ def look(at: int, found: Sequence[bytes], odd: Callable[[bytes, os.stat_result],
         except FileNotFoundError:
             add(None)
             continue
-        mode = now.st_mode
+        mode, inode, device, links, uid, gid, size, _, _, _ = now
         if mode & _FORMAT != _REGULAR or name[:_PREFIX] == draft:
             add(odd(name, now))
             continue
         add(make(Entry, (
-            name, file, now.st_size, now.st_mtime_ns, now.st_ctime_ns, mode & 0o7777, now.st_uid, now.st_gid,
-            now.st_nlink, now.st_dev, now.st_ino, "", True, (), None,
+            name, file, size, now.st_mtime_ns, now.st_ctime_ns, mode & 0o7777, uid, gid, links, device, inode,
+            "", True, (), None,
         )))  # fmt: skip
     return seen

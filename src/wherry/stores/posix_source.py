@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TypeVar
 
 from wherry.model import names
@@ -80,9 +81,9 @@ class PosixSource:
     # ------------------------------------------------------------ listings
 
     def names(self, folder: bytes) -> Iterator[bytes]:
-        found = stream(self._listable(folder), folder)
-        next(found)
-        return found
+        pages = stream(self._listable(folder), folder)
+        next(pages)
+        return chain.from_iterable(pages)
 
     def look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
         try:

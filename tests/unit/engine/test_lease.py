@@ -66,6 +66,18 @@ def test_time_counts_from_the_asking(clocks, now):
     worker.fence()
 
 
+def test_a_worker_advances_only_while_its_time_lasts(clocks, now):
+    clock = clocks.take()
+    clock.extend(1000.0, 60.0)
+    worker = _as_worker(clock)
+    worker.advance()
+    assert clock.moved()
+    now[0] = 1060.0
+    with pytest.raises(LeaseLost):
+        worker.advance()
+    assert not clock.moved()
+
+
 def test_what_a_renewal_asks_for_reaches_the_worker(clocks):
     clock = clocks.take()
     worker = _as_worker(clock)

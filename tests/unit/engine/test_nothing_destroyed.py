@@ -153,7 +153,7 @@ def test_work_that_an_earlier_attempt_may_have_left_wrong_is_done_again(places, 
     left = target.seed(b"a", bytes(6), modified=5, mode=0o600)
     options = JobOptions(verify=verify)
     judge = Judge(options, target.traits.holds, attempt)
-    assert not judge.is_unchanged(wanted, left)
+    assert not judge.unchanged(b"", [(wanted, left)])[0]
     assert judge.decide(b"a", wanted, left).do is Do.TRANSFER
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 import pytest
@@ -241,6 +242,33 @@ def test_a_wide_folder_is_given_away_in_parts_of_like_size(monkeypatch):
         assert max(sizes) - min(sizes) <= 8
         assert rest.stop == parts[0].start
         assert bounds[0] >= 100
+
+
+def test_nobody_lists_a_wide_folder_again_for_what_is_done_sooner(monkeypatch):
+    """What is left is given away only while half of it takes longer than to list all; by a clock of ours."""
+    clock = [0.0]
+
+    def moved() -> None:
+        clock[0] += 1.0
+
+    monkeypatch.setattr(walks, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(walks, "_WIDE", 1)
+    paths = [b"%04d" % number for number in range(900)]
+    walk = Walk(_tree(paths, "names"), _tree([], "names"), Span(), moved)
+    walk.begin()
+    assert all(walk.next(1) for _ in range(450))
+    clock[0] += 100.0
+
+    given_away = walk.give_away(Span(cursor=b"0449"), 8)
+
+    assert given_away is not None
+    rest, parts = given_away
+    # The other one has to list it first, so that this one keeps a little more than half.
+    assert [part.start for part in parts] == [rest.stop] == [b"0678"]
+    assert all(walk.next(1) for _ in range(225))
+    clock[0] += 50.0
+    assert walk.give_away(Span(cursor=b"0674", stop=rest.stop), 8) is None
+    assert len([*iter(walk.next, None)]) > 0
 
 
 class _Breaking(_Tree):

@@ -69,6 +69,13 @@ def test_the_quick_way_to_escape_is_the_long_one(path: bytes) -> None:
     assert names.escape_plain(path) == names.escape(path)
 
 
+@given(
+    st.lists(st.binary(max_size=8).map(lambda name: name.replace(b"/", b"_")) | st.just(b"plain"), max_size=4)
+)
+def test_many_names_are_escaped_as_each_is_alone(found: list[bytes]) -> None:
+    assert names.escape_names(found) == [names.escape(name) for name in found]
+
+
 @given(st.lists(PATHS, unique=True))
 def test_the_order_of_parts_is_that_of_the_walk(paths: list[bytes]) -> None:
     ordered = sorted(paths, key=names.parts)
