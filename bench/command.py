@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [run|list|ceiling|profile|page]`; `run` is meant when none is said."""
+"""The command line: `python -m bench [run|plan|list|ceiling|profile|page]`; `run` is meant when none is said."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from bench.workloads import ALL, BY_NAME, Workload
 FULL_ROUNDS = 5
 CEILING_PUTS = 100_000
 PROFILE_SCALE = 0.2
+QUICK_SCALE, QUICK_ROUNDS = 0.01, 1
+# About how long the ceiling takes, and the profile of one workload.
+_CEILING_MINUTES, _PROFILE_MINUTES = 0.5, 0.35
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +47,15 @@ def _parser() -> argparse.ArgumentParser:
         "--into", default="", help="name of the folder of results; one that is there is gone on with"
     )
     run.add_argument("--no-install", action="store_true", help="measure only against peers that are here")
+    run.add_argument(
+        "--quick", action="store_true",
+        help="all of it, tiny, in one round: to see that it works; its page lies with the results",
+    )  # fmt: skip
     run.set_defaults(action=_run)
+
+    planned = actions.add_parser("plan", help="what a full run does, and about how long it takes")
+    planned.add_argument("--rounds", type=int, default=FULL_ROUNDS)
+    planned.set_defaults(action=_plan)
 
     listing = actions.add_parser("list", help="show workloads and peers")
     listing.set_defaults(action=_list)
@@ -67,14 +78,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if not options.no_install:
+    if not options.no_install and not options.quick:
         for line in peers.install():
             print(line)
+    if options.quick:
+        options.scale, options.rounds = QUICK_SCALE, QUICK_ROUNDS
     chosen = [BY_NAME[name] for name in options.workload] if options.workload else _of_the_page()
     folder = results.FOLDER / (options.into or time.strftime("%Y%m%d-%H%M%S"))
-    whole = not options.workload and options.scale == 1.0 and not options.program
+    whole = not options.workload and (options.scale == 1.0 or options.quick) and not options.program
     if whole and not (folder / "ceiling.json").exists():
-        _ceiling(CEILING_PUTS, folder)
+        _ceiling(int(CEILING_PUTS * options.scale), folder)
     failed = 0
     for workload in chosen:
         if options.into and (folder / f"{workload.name}.json").exists():
@@ -82,12 +95,17 @@ def _run(options: argparse.Namespace) -> int:
             continue
         failed += not _one(workload, options, folder)
     print(f"\nresults: {folder}")
-    if whole and not failed and options.rounds >= FULL_ROUNDS:
-        for workload in chosen:
-            if profile.is_possible(workload) and not (folder / f"profile-{workload.name}.json").exists():
-                profile.show(workload, PROFILE_SCALE, options.scratch, folder)
-        return _page(folder.name)
+    if whole and not failed and (options.rounds >= FULL_ROUNDS or options.quick):
+        _profiles(chosen, options, folder)
+        return _page(folder.name, quick=options.quick)
     return 1 if failed else 0
+
+
+def _profiles(chosen: list[Workload], options: argparse.Namespace, folder: Path) -> None:
+    scale = options.scale if options.quick else PROFILE_SCALE
+    for workload in chosen:
+        if profile.is_possible(workload) and not (folder / f"profile-{workload.name}.json").exists():
+            profile.show(workload, scale, options.scratch, folder)
 
 
 def _of_the_page() -> list[Workload]:
@@ -107,7 +125,7 @@ def _one(workload: Workload, options: argparse.Namespace, folder: Path) -> bool:
             course = Course(workload, options.scale, scratch)
             entrants = compete(course, options.rounds, frozenset(options.program), _say)
             file = results.save(folder, course, options.scale, options.rounds, entrants)
-    except (NoRoom, WrongCopy) as why:
+    except (NoRoom, WrongCopy, OSError) as why:
         print(f"{workload.name}: {why}", file=sys.stderr)
         return False
     finally:
@@ -133,6 +151,23 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    """Print what a full run does; the times are those of a machine with two cores and nothing else to do."""
+    chosen = _of_the_page()
+    for workload in chosen:
+        names = [program.name + ("" if program.is_here() else " (not here)") for program in workload.programs]
+        counted = (
+            "once" if workload.kind == "simulated" else f"{options.rounds} rounds and one that does not count"
+        )
+        print(f"{workload.minutes(options.rounds):6.1f} min  {workload.title}: {counted}; {', '.join(names)}")
+    profiles = _PROFILE_MINUTES * sum(map(profile.is_possible, chosen))
+    print(f"{_CEILING_MINUTES:6.1f} min  what the sinks take")
+    print(f"{profiles:6.1f} min  profiles, at a scale of {PROFILE_SCALE:g}")
+    minutes = sum(workload.minutes(options.rounds) for workload in chosen) + profiles + _CEILING_MINUTES
+    print(f"{minutes:6.1f} min  in all, about, with nothing else running")
+    return 0
+
+
 def _ceiling(puts: int, folder: Path | None) -> int:
     found = []
     with tempfile.TemporaryDirectory(prefix="wherry-bench-", dir=machine.scratch()) as scratch:
@@ -155,13 +190,17 @@ def _profile(options: argparse.Namespace) -> int:
     return profile.show(BY_NAME[options.workload], options.scale, options.scratch, folder)
 
 
-def _page(run: str) -> int:
+def _page(run: str, *, quick: bool = False) -> int:
+    """Write the page; of a quick run beside its results, never into the documentation."""
     folder = results.FOLDER / run
+    file, scale, rounds = (
+        (folder / page.FILE.name, QUICK_SCALE, QUICK_ROUNDS) if quick else (page.FILE, 1.0, FULL_ROUNDS)
+    )
     try:
-        text = page.whole(results.load(folder), _of_the_page(), FULL_ROUNDS)
+        text = page.whole(results.load(folder), _of_the_page(), rounds, scale)
     except page.Incomplete as why:
         print(f"no page: {why}", file=sys.stderr)
         return 1
-    page.FILE.write_text(text)
-    print(f"written: {page.FILE.relative_to(machine.ROOT)}")
+    file.write_text(text)
+    print(f"written: {file}")
     return 0

@@ -19,6 +19,7 @@ _INTRODUCTION = (
     "Written by `make bench` from one full run; do not edit. How it is measured, and what the figures do and do not "
     "say: [how Wherry is measured](../explanation/measuring.md)."
 )
+_QUICK = "**A look whether it works, at a scale of {scale:g}: its figures say nothing about speed.**"
 _CEILING = (
     "Puts of 4 KiB from memory, with no file, list or log, by two processes with four connections each: no mover can "
     "be faster here, and the sink's share of the two cores is in every figure below."
@@ -166,15 +167,18 @@ def _taken(entrant: dict[str, Any]) -> str | None:
     )
 
 
-def whole(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: int) -> str:
+def whole(
+    found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: int, scale: float = 1.0
+) -> str:
     """The page. Raises `Incomplete`."""
-    _check(found, workloads, rounds)
+    _check(found, workloads, rounds, scale)
     measured = [found[workload.name] for workload in workloads]
     parts = [
         "# Benchmarks",
         "",
         _INTRODUCTION,
         "",
+        *([] if scale == 1.0 else [_QUICK.format(scale=scale), ""]),
         *_summary(measured),
         *_machine(measured),
         *_ceiling(found.get("ceiling")),
@@ -184,14 +188,14 @@ def whole(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: i
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def _check(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: int) -> None:
+def _check(found: dict[str, dict[str, Any]], workloads: list[Workload], rounds: int, scale: float) -> None:
     missing = [workload.name for workload in workloads if workload.name not in found]
     if missing:
         raise Incomplete(f"not measured: {', '.join(missing)}")
     places = set()
     for workload in workloads:
         told = found[workload.name]
-        if told["scale"] != 1.0 or (workload.kind != "simulated" and told["rounds"] < rounds):
+        if told["scale"] != scale or (workload.kind != "simulated" and told["rounds"] < rounds):
             raise Incomplete(f"{workload.name}: scale {told['scale']:g}, {told['rounds']} rounds")
         places.add(
             tuple(sorted((name, value) for name, value in told["machine"].items() if name != "commit"))

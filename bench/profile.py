@@ -111,8 +111,9 @@ def _start(course: Course) -> meter.Usage:
     nothing.mkdir()
     runs = []
     for _ in range(3):
-        errand = Errand(nothing, course.folder / "empty", course.folder, course.trust.authority)
-        runs.append(meter.run(WHERRY.command(errand, ()), course.folder, WHERRY.environment(errand)))
+        with course.sink(checked=False) as taking:
+            errand = Errand(nothing, course.folder / "empty", course.folder, course.trust.authority, taking)
+            runs.append(meter.run(WHERRY.command(errand, ()), course.folder, WHERRY.environment(errand)))
     nothing.rmdir()
     return sorted(runs, key=lambda run: run.processor)[1]
 
@@ -141,7 +142,8 @@ def _warm(errand: Errand) -> None:
     """Copy nothing, so that all is imported before the clock runs."""
     nothing, empty = errand.scratch / "nothing", errand.scratch / "empty"
     nothing.mkdir()
-    _run([*WHERRY.command(Errand(nothing, empty, errand.scratch, errand.authority), ("--workers", "0"))[1:]])
+    idle = Errand(nothing, empty, errand.scratch, errand.authority, errand.sink)
+    _run([*WHERRY.command(idle, ("--workers", "0"))[1:]])
 
 
 @contextlib.contextmanager

@@ -150,6 +150,7 @@ RCLONE_LINKS = Program("rclone", "rclone", _rclone_local, (*_LOCAL_FLAGS, "--lin
 RCLONE_UNCHECKED = replace(
     RCLONE, name="rclone, checks off", flags=(*_LOCAL_FLAGS, "--ignore-checksum"), note=""
 )
+RCLONE_RESCAN = replace(RCLONE, variants=transfers(8, 32))
 RCLONE_LARGE = replace(RCLONE, variants=_LARGE_VARIANTS)
 RCLONE_LARGE_UNCHECKED = replace(RCLONE_UNCHECKED, variants=_LARGE_VARIANTS)
 
@@ -190,8 +191,13 @@ def _azcopy_environment(errand: Errand) -> dict[str, str]:
     }  # fmt: skip
 
 
-def rclone_to(kind: str, *, large: bool = False, checked: bool = True) -> Program:
-    """rclone with what is fastest for this kind of sink; `checked` False: no checksum that it can leave out."""
+def rclone_to(
+    kind: str, *, large: bool = False, checked: bool = True, at_once: tuple[int, ...] = (4, 16, 32, 64)
+) -> Program:
+    """rclone with what is fastest for this kind of sink; `checked` False: no checksum that it can leave out.
+
+    `at_once`: how many small files at a time it is tried with.
+    """
     backend = "azureblob" if kind == "blob" else "s3"
     flags: Flags = ("--fast-list",)
     if kind == "s3":
@@ -200,7 +206,7 @@ def rclone_to(kind: str, *, large: bool = False, checked: bool = True) -> Progra
         flags += ("--ignore-checksum", f"--{backend}-disable-checksum")
     if kind == "blob":
         flags += ("--azureblob-no-check-container",)
-    variants = transfers(4, 16, 32, 64)
+    variants = transfers(*at_once)
     if large:
         variants = tuple(
             (

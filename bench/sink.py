@@ -70,7 +70,7 @@ def running(
         code = process.wait(timeout=120)
         process.stdout.close()
     if code:
-        raise RuntimeError(f"the sink ended with {code}")
+        raise OSError(f"the sink ended with {code}")
     sink.report = json.loads(report.read_text())
     with objects.open() as lines:
         sink.objects = [json.loads(line) for line in lines]

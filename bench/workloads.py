@@ -38,6 +38,14 @@ class Workload:
     on_page: bool = True
     sizes: tuple[int, ...] = field(default=())
     """Items of a simulated source, one run for each."""
+    seconds: float = 0.0
+    """About how long all programs take once, with clearing up and comparing, on two idle cores."""
+    once: float = 0.0
+    """About how long it takes besides: trees, variants of programs, the bytes of the first round."""
+
+    def minutes(self, rounds: int) -> float:
+        """About how long all of it takes."""
+        return (self.once + self.seconds * (1 if self.kind == "simulated" else rounds + 1)) / 60
 
 
 def _small(count: int) -> Callable[[float], Iterator[File]]:
@@ -55,6 +63,8 @@ _LOCAL_LARGE = (
 )  # fmt: skip
 _TO_BLOB = (programs.WHERRY, programs.rclone_to("blob"), programs.AZCOPY)
 _TO_S3 = (programs.WHERRY, programs.rclone_to("s3"))
+# How many transfers rclone is tried with where few are slow beyond doubt.
+_MANY = (16, 32, 64)
 _SMALL_SINK = 20_000 * 5 * KIB
 _AGAINST_RCLONE = ratio("rclone", 3, 5)
 
@@ -69,7 +79,7 @@ def _large_to(kind: Literal["blob", "s3"], secure: bool = False) -> Workload:
         _large(4),
         (programs.WHERRY, *others, *((programs.AZCOPY,) if kind == "blob" else ())),
         (ratio("rclone", 2), ratio("rclone, checks off", 1), *(() if secure else (rate("GB", None, 3),))),
-        sink=kind, secure=secure, size=4.2 * GIB, on_page=not secure,
+        sink=kind, secure=secure, size=4.2 * GIB, on_page=not secure, seconds=21, once=95,
     )  # fmt: skip
 
 
@@ -77,56 +87,62 @@ ALL = (
     Workload(
         "small", "100,000 x 4 KiB, folder → folder", _small(100_000), _LOCAL,
         (ratio("rsync -a", 2, 3), ratio("cp -a", 1.2, 2), ratio("rclone", 3, 5), ratio("rclone, checks off", 3, 5)),
-        size=100_000 * 12 * KIB,
+        size=100_000 * 12 * KIB, seconds=37, once=90,
     ),
     Workload(
         "large", "5 x 1 GiB, folder → folder", _large(5), _LOCAL_LARGE,
-        (ratio("cp -a", 1, 2), ratio("rsync -a", 2), ratio("rclone, checks off", 1)), size=10.5 * GIB,
+        (ratio("cp -a", 1, 2), ratio("rsync -a", 2), ratio("rclone, checks off", 1)),
+        size=10.5 * GIB, seconds=45, once=85,
     ),
     Workload(
         "blob", "20,000 x 4 KiB → Blob sink, http", _small(20_000), _TO_BLOB,
-        (ratio("rclone", 3), rate("puts", 12_000, 25_000)), sink="blob", size=_SMALL_SINK,
+        (ratio("rclone", 3), rate("puts", 12_000, 25_000)), sink="blob", size=_SMALL_SINK, seconds=11, once=25,
     ),
     Workload(
         "blob-https", "20,000 x 4 KiB → Blob sink, https", _small(20_000), _TO_BLOB,
-        (ratio("rclone", 3), rate("puts", 8_000, 20_000)), sink="blob", secure=True, size=_SMALL_SINK,
+        (ratio("rclone", 3), rate("puts", 8_000, 20_000)),
+        sink="blob", secure=True, size=_SMALL_SINK, seconds=14, once=30,
     ),
     Workload(
-        "blob-latency", "20,000 x 4 KiB → Blob sink, http, 10 ms of latency", _small(20_000), _TO_BLOB,
-        (_AGAINST_RCLONE,), sink="blob", latency=0.01, size=_SMALL_SINK,
+        "blob-latency", "20,000 x 4 KiB → Blob sink, http, 10 ms of latency", _small(20_000),
+        (programs.WHERRY, programs.rclone_to("blob", at_once=_MANY), programs.AZCOPY),
+        (_AGAINST_RCLONE,), sink="blob", latency=0.01, size=_SMALL_SINK, seconds=16, once=35,
     ),
     Workload(
         "s3", "20,000 x 4 KiB → S3 sink, http", _small(20_000), _TO_S3, (_AGAINST_RCLONE,),
-        sink="s3", size=_SMALL_SINK,
+        sink="s3", size=_SMALL_SINK, seconds=7, once=25,
     ),
     Workload(
-        "s3-latency", "20,000 x 4 KiB → S3 sink, http, 10 ms of latency", _small(20_000), _TO_S3,
-        (_AGAINST_RCLONE,), sink="s3", latency=0.01, size=_SMALL_SINK,
+        "s3-latency", "20,000 x 4 KiB → S3 sink, http, 10 ms of latency", _small(20_000),
+        (programs.WHERRY, programs.rclone_to("s3", at_once=_MANY)),
+        (_AGAINST_RCLONE,), sink="s3", latency=0.01, size=_SMALL_SINK, seconds=11, once=35,
     ),
     _large_to("blob"),
     _large_to("s3"),
     Workload(
         "mix", "100,000 items of the original's mix → Blob sink, http",
-        lambda scale: trees.mix(int(100_000 * scale)), _TO_BLOB, (rate("items", 6_000, 12_000),),
-        sink="blob", size=100_000 * 20 * KIB,
+        lambda scale: trees.mix(int(100_000 * scale)),
+        (programs.WHERRY, programs.rclone_to("blob", at_once=_MANY), programs.AZCOPY), (rate("items", 6_000, 12_000),),
+        sink="blob", size=100_000 * 20 * KIB, seconds=45, once=75,
     ),
     Workload(
         "rescan", "1,000,000 items, nothing changed, folder → folder",
         lambda scale: trees.small(int(999_000 * scale)),
         (
-            programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE, programs.FPSYNC_BIG_JOBS,
+            programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE_RESCAN, programs.FPSYNC_BIG_JOBS,
         ),
         (ratio("rsync -aHAX", 2, 4), ratio("rsync -a", 2, 4), ratio("rclone", 3, 6)),
-        kind="rescan", hollow=True, size=2_000_000 * 1.5 * KIB,
+        kind="rescan", hollow=True, size=2_000_000 * 1.5 * KIB, seconds=64, once=140,
     ),
     Workload(
         "flat", "one folder of 1,000,000 files, folder → folder",
-        lambda scale: trees.flat(int(1_000_000 * scale)), (programs.WHERRY, programs.RSYNC, programs.RCLONE),
-        (memory(350, 200),), size=2_000_000 * 5.5 * KIB,
+        lambda scale: trees.flat(int(1_000_000 * scale)), (programs.WHERRY,),
+        (memory(350, 200),), size=2_000_000 * 5.5 * KIB, seconds=34, once=60,
     ),
     Workload(
         "memory", "10,000,000 simulated items → a target that holds nothing", lambda _: iter(()),
-        (programs.WHERRY,), (memory(350, 200), growth(1.25)), kind="simulated", sizes=(1_000_000, 10_000_000),
+        (programs.WHERRY,), (memory(350, 200), growth(1.25)), kind="simulated",
+        sizes=(1_000_000, 10_000_000), seconds=240,
     ),
     Workload(
         "fidelity", "what a copy keeps of a tree of oddities, folder → folder", lambda _: iter(()),
@@ -134,7 +150,7 @@ ALL = (
             programs.WHERRY, programs.CP, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE_LINKS,
             programs.FPSYNC_BIG_JOBS,
         ),
-        kind="fidelity",
+        kind="fidelity", seconds=5,
     ),
     # Not on the page: looks into single questions.
     _large_to("blob", secure=True),

@@ -28,6 +28,7 @@ from wherry.model.ledger import Token
 from wherry.model.options import JobOptions, Links
 from wherry.model.outcomes import Counters, rows_of
 from wherry.model.wire import Grant, Place, Progress, Renewal, RunOrder
+from wherry.stores import registry
 from wherry.stores.port import StoreSpec
 
 _IDLE_SECONDS = 0.05
@@ -103,6 +104,9 @@ def copy(
     if options.links is Links.FOLLOW:
         source = replace(source, follow=True)
     order = RunOrder("copy", _place(source), _place(target), options)
+    # Once, before workers are forked, and not in each of them.
+    for place in (source, target):
+        registry.adapter(place.kind)
     with closing(Pool(workers, executor, fork=True)) as pool, closing(LocalLedger(state)) as ledger:
         resumed = ledger.open(order)
         lost: Counter[str] = Counter()

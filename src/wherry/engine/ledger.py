@@ -13,10 +13,10 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from wherry.model import ledger, run, wire
 from wherry.model.errors import RunError, UsageError, WherryError
@@ -49,6 +49,10 @@ ON CONFLICT (phase, key) DO UPDATE SET counted = max(counted, excluded.counted)
 """
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class Ledger(Protocol):
     """What the engine asks of whoever keeps the ledger.  Each call may raise `LeaseLost` or `RunError`."""
 
@@ -65,6 +69,30 @@ class Ledger(Protocol):
         """Tell what was found at both places, at the start and at the end of a lease."""
 
 
+def _reads(
+    work: Callable[Concatenate[LocalLedger, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[LocalLedger, P], T]:
+    """Make `work` a transaction that only looks."""
+
+    @wraps(work)
+    def call(self: LocalLedger, /, *args: P.args, **named: P.kwargs) -> T:
+        return self.alone("BEGIN", lambda db: work(self, db, *args, **named))
+
+    return call
+
+
+def _writes(
+    work: Callable[Concatenate[LocalLedger, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[LocalLedger, P], T]:
+    """Make `work` a transaction that changes something."""
+
+    @wraps(work)
+    def call(self: LocalLedger, /, *args: P.args, **named: P.kwargs) -> T:
+        return self.alone("BEGIN IMMEDIATE", lambda db: work(self, db, *args, **named))
+
+    return call
+
+
 class LocalLedger:
     """The ledger of one run on this machine.  Used by threads of one process; every call is a transaction."""
 
@@ -74,7 +102,7 @@ class LocalLedger:
         self._incarnation = secrets.token_hex(8)
         if file is not None and not file.parent.is_dir():
             raise UsageError(f"{file}: its folder does not exist.")
-        with self._held():
+        try:
             # Without a file of its own it is in memory as far as that is small, in one without a name beyond.
             self._db = sqlite3.connect(file or "", isolation_level=None, check_same_thread=False)
             if file is not None:
@@ -84,178 +112,188 @@ class LocalLedger:
                 self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
                 self._db.execute("PRAGMA journal_mode = MEMORY")
             self._db.executescript(_SCHEMA)
+        except sqlite3.Error as trouble:
+            raise self._failure(trouble) from trouble
 
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """One thread at a time; what the database complains of names the file."""
+    def alone(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do one transaction, no other thread meanwhile.
+
+        No context managers of Python: an interrupt between theirs and the block would leave the ledger locked.
+        """
         with self._lock:
             try:
-                yield
+                try:
+                    self._db.execute(begin)
+                    answer = work(self._db)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
             except sqlite3.Error as trouble:
-                raise WherryError(f"{self._file or 'The ledger'}: {trouble}.") from trouble
+                raise self._failure(trouble) from trouble
+            return answer
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._held():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+    def _failure(self, trouble: sqlite3.Error) -> WherryError:
+        """What the database complains of, by the name of its file."""
+        return WherryError(f"{self._file or 'The ledger'}: {trouble}.")
 
-    def open(self, order: RunOrder) -> bool:
+    @_writes
+    def open(self, db: sqlite3.Connection, order: RunOrder) -> bool:
         """Begin the run, or go on with the one that the file holds.  True when it goes on.
 
         One that has come to its end is done again from the beginning: the source may be another one by now.
         Raises `UsageError` when the file belongs to other places or options.
         """
         text = json.dumps(order.to_json(), sort_keys=True)
-        with self._transaction() as db:
-            known = db.execute("SELECT run_order FROM run").fetchone()
-            if known is not None and known[0] == text and db.execute("SELECT 1 FROM ended").fetchone():
-                for table in ("run", "partition", "item", "segment", "ended"):
-                    db.execute(f"DELETE FROM {table}")  # noqa: S608
-                known = None
-            if known is None:
-                db.execute(
-                    "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, NULL, 0)",
-                    (self._incarnation, text),
-                )
-                _insert(db, Part(Phase.COPY, Span()))
-                return False
-            if known[0] != text:
-                raise UsageError("The state file belongs to another copy: other places or other options.")
-            # Whoever ended the copy before may have had any reason: no partition is blamed for it.
-            db.execute("UPDATE partition SET lease = '' WHERE lease <> '' AND rest IS NOT NULL")
-            db.execute("UPDATE run SET incarnation = ?", (self._incarnation,))
-            return True
+        known = db.execute("SELECT run_order FROM run").fetchone()
+        if known is not None and known[0] == text and db.execute("SELECT 1 FROM ended").fetchone():
+            for table in ("run", "partition", "item", "segment", "ended"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608
+            known = None
+        if known is None:
+            db.execute(
+                "INSERT INTO run VALUES (1, ?, ?, '{}', NULL, NULL, NULL, NULL, NULL, 0)",
+                (self._incarnation, text),
+            )
+            _insert(db, Part(Phase.COPY, Span()))
+            return False
+        if known[0] != text:
+            raise UsageError("The state file belongs to another copy: other places or other options.")
+        # Whoever ended the copy before may have had any reason: no partition is blamed for it.
+        db.execute("UPDATE partition SET lease = '' WHERE lease <> '' AND rest IS NOT NULL")
+        db.execute("UPDATE run SET incarnation = ?", (self._incarnation,))
+        return True
 
-    def finish(self) -> None:
+    @_writes
+    def finish(self, db: sqlite3.Connection) -> None:
         """Note that the run has come to its end and all of it is told."""
-        with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO ended VALUES (1)")
+        db.execute("INSERT OR IGNORE INTO ended VALUES (1)")
 
-    def lease(self, order: RunOrder) -> Grant | None:
+    @_writes
+    def lease(self, db: sqlite3.Connection, order: RunOrder) -> Grant | None:
         """A lease on the next partition; None when no work is left."""
-        with self._transaction() as db:
+        found = _next(db)
+        while found is None and _advance(db, order):
             found = _next(db)
-            while found is None and _advance(db, order):
-                found = _next(db)
-            if found is None:
-                return None
-            leased = ledger.grant(found, "local", secrets.token_hex(16), time.monotonic(), math.inf)
-            _update(db, leased)
-            since = db.execute("SELECT since FROM run").fetchone()[0]
-            token = Token(self._incarnation, leased.id, leased.epoch, leased.lease)
-            work = leased.rest
-            if work is None:
-                return None
-            return Grant(
-                token, order, work, math.inf, leased.revisited, leased.isolate, since or 0, leased.phase,
-                leased.hopeless,
-            )  # fmt: skip
+        if found is None:
+            return None
+        leased = ledger.grant(found, "local", secrets.token_hex(16), time.monotonic(), math.inf)
+        _update(db, leased)
+        since = db.execute("SELECT since FROM run").fetchone()[0]
+        token = Token(self._incarnation, leased.id, leased.epoch, leased.lease)
+        work = leased.rest
+        if work is None:
+            return None
+        return Grant(
+            token, order, work, math.inf, leased.revisited, leased.isolate, since or 0, leased.phase,
+            leased.hopeless,
+        )  # fmt: skip
 
-    def busy(self) -> bool:
+    @_reads
+    def busy(self, db: sqlite3.Connection) -> bool:
         """Whether a lease is out, so that more work may come."""
-        with self._held():
-            query = "SELECT count(*) FROM partition WHERE lease <> '' AND rest IS NOT NULL"
-            return bool(self._db.execute(query).fetchone()[0])
+        query = "SELECT count(*) FROM partition WHERE lease <> '' AND rest IS NOT NULL"
+        return bool(db.execute(query).fetchone()[0])
 
-    def commit(self, token: Token, progress: Progress) -> Renewal:
-        with self._transaction() as db:
-            partition = _get(db, token.partition)
-            if ledger.repeated(partition, token, progress.commit):
-                return Renewal(math.inf)
-            ledger.check(partition, token, self._incarnation, time.monotonic())
-            after, parts = ledger.commit(partition, progress.commit, time.monotonic(), math.inf)
-            _update(db, after)
-            for part in parts:
-                _insert(db, part)
-            db.executemany(
-                _ITEM,
-                [(i.phase, i.key, i.path, i.counted, i.etag, i.size, i.kind) for i in progress.deferred],
-            )
-            db.executemany(
-                "UPDATE segment SET rows = ? WHERE name = ?",
-                [(one.rows, one.name) for one in progress.segments],
-            )
-            counters = _counters(db)
-            counters.merge(progress.counters)
-            db.execute("UPDATE run SET counters = ?", (json.dumps(counters.to_json()),))
+    @_writes
+    def commit(self, db: sqlite3.Connection, token: Token, progress: Progress) -> Renewal:
+        partition = _get(db, token.partition)
+        if ledger.repeated(partition, token, progress.commit):
             return Renewal(math.inf)
+        ledger.check(partition, token, self._incarnation, time.monotonic())
+        after, parts = ledger.commit(partition, progress.commit, time.monotonic(), math.inf)
+        _update(db, after)
+        for part in parts:
+            _insert(db, part)
+        db.executemany(
+            _ITEM,
+            [(i.phase, i.key, i.path, i.counted, i.etag, i.size, i.kind) for i in progress.deferred],
+        )
+        db.executemany(
+            "UPDATE segment SET rows = ? WHERE name = ?",
+            [(one.rows, one.name) for one in progress.segments],
+        )
+        counters = _counters(db)
+        counters.merge(progress.counters)
+        db.execute("UPDATE run SET counters = ?", (json.dumps(counters.to_json()),))
+        return Renewal(math.inf)
 
-    def release(self, token: Token, lost: bool = False) -> None:
+    @_writes
+    def release(self, db: sqlite3.Connection, token: Token, lost: bool = False) -> None:
         """Take a lease back after trouble."""
-        with self._transaction() as db:
-            partition = _get(db, token.partition)
-            if partition.leased and partition.epoch == token.epoch:
-                _update(db, ledger.release(partition, lost))
+        partition = _get(db, token.partition)
+        if partition.leased and partition.epoch == token.epoch:
+            _update(db, ledger.release(partition, lost))
 
-    def items(self, token: Token, work: Slice, after: bytes, limit: int) -> list[WorkItem]:
-        with self._held():
-            rows = self._db.execute(
-                "SELECT * FROM item WHERE phase = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
-                (work.phase, max(after, work.after), work.through, limit),
-            ).fetchall()
+    @_reads
+    def items(
+        self, db: sqlite3.Connection, token: Token, work: Slice, after: bytes, limit: int
+    ) -> list[WorkItem]:
+        rows = db.execute(
+            "SELECT * FROM item WHERE phase = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
+            (work.phase, max(after, work.after), work.through, limit),
+        ).fetchall()
         return [WorkItem(Phase(row[0]), row[1], row[2], bool(row[3]), *row[4:]) for row in rows]
 
-    def keep(self, token: Token, seq: int, lines: bytes) -> SegmentName:
+    @_writes
+    def keep(self, db: sqlite3.Connection, token: Token, seq: int, lines: bytes) -> SegmentName:
         name = segment_name("copy", token.partition, token.epoch, seq, lines)
-        with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, lines))
+        db.execute("INSERT OR IGNORE INTO segment VALUES (?, 0, ?)", (name, lines))
         return SegmentName(name, lines.count(b"\n"))
 
-    def sight(self, token: Token, sighting: Sighting) -> Start:
-        with self._transaction() as db:
-            source, target, since, boot = db.execute("SELECT source, target, since, boot FROM run").fetchone()
-            if source is None:
-                db.execute(
-                    "UPDATE run SET source = ?, target = ?, since = ?, boot = ?",
-                    (sighting.source, sighting.target, sighting.clock, sighting.boot),
-                )
-                return Start(sighting.clock)
-            if source != sighting.source:
-                raise RunError("AZSM1005", "It changed while the copy went on.")
-            if target != sighting.target:
-                raise RunError("AZSM1036", "It changed while the copy went on.")
-            return Start(int(since), boot != sighting.boot)
+    @_writes
+    def sight(self, db: sqlite3.Connection, token: Token, sighting: Sighting) -> Start:
+        source, target, since, boot = db.execute("SELECT source, target, since, boot FROM run").fetchone()
+        if source is None:
+            db.execute(
+                "UPDATE run SET source = ?, target = ?, since = ?, boot = ?",
+                (sighting.source, sighting.target, sighting.clock, sighting.boot),
+            )
+            return Start(sighting.clock)
+        if source != sighting.source:
+            raise RunError("AZSM1005", "It changed while the copy went on.")
+        if target != sighting.target:
+            raise RunError("AZSM1036", "It changed while the copy went on.")
+        return Start(int(since), boot != sighting.boot)
 
     def segments(self) -> Iterator[bytes]:
         """The log lines of all commits, in order; what was given is forgotten when the next is asked for."""
-        while True:
-            with self._held():
-                row = self._db.execute(
-                    "SELECT rowid, data FROM segment WHERE rows > 0 ORDER BY rowid LIMIT 1"
-                ).fetchone()
-            if row is None:
-                return
-            yield row[1]
-            with self._transaction() as db:
-                db.execute("DELETE FROM segment WHERE rowid = ?", (row[0],))
+        while (first := self._first_segment()) is not None:
+            yield first[1]
+            self._forget_segment(first[0])
 
-    def counters(self) -> Counters:
+    @_reads
+    def _first_segment(self, db: sqlite3.Connection) -> tuple[int, bytes] | None:
+        query = "SELECT rowid, data FROM segment WHERE rows > 0 ORDER BY rowid LIMIT 1"
+        row: tuple[int, bytes] | None = db.execute(query).fetchone()
+        return row
+
+    @_writes
+    def _forget_segment(self, db: sqlite3.Connection, number: int) -> None:
+        db.execute("DELETE FROM segment WHERE rowid = ?", (number,))
+
+    @_reads
+    def counters(self, db: sqlite3.Connection) -> Counters:
         """The counters of all commits so far."""
-        with self._held():
-            return _counters(self._db)
+        return _counters(db)
 
-    def scanning(self) -> bool:
+    @_reads
+    def scanning(self, db: sqlite3.Connection) -> bool:
         """Whether spans are still to be walked."""
-        with self._held():
-            query = "SELECT count(*) FROM partition WHERE rest IS NOT NULL AND stage < ?"
-            return bool(self._db.execute(query, (Phase.LINKS << 16,)).fetchone()[0])
+        query = "SELECT count(*) FROM partition WHERE rest IS NOT NULL AND stage < ?"
+        return bool(db.execute(query, (Phase.LINKS << 16,)).fetchone()[0])
 
-    def error(self) -> str | None:
+    @_reads
+    def error(self, db: sqlite3.Connection) -> str | None:
         """A run code that was noted on the way."""
-        with self._held():
-            noted: str | None = self._db.execute("SELECT error FROM run").fetchone()[0]
-            return noted
+        noted: str | None = db.execute("SELECT error FROM run").fetchone()[0]
+        return noted
 
     def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        """Close the database, once no thread uses it any more: SQLite would free what that one works with."""
+        with self._lock:
+            self._db.close()
 
 
 def _advance(db: sqlite3.Connection, order: RunOrder) -> bool:

@@ -8,6 +8,7 @@ HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -21,23 +22,31 @@ def open_store(spec: StoreSpec, fence: Fence = no_fence) -> Store:
         from wherry.stores.wrap.manifest import ManifestStore
 
         return ManifestStore(open_source(replace(spec, manifest=""), fence), spec.manifest)
-    if spec.kind == "posix":
+    return adapter(spec.kind)(spec, fence)
+
+
+def adapter(kind: str) -> Callable[[StoreSpec, Fence], Store]:
+    """What opens stores of this kind, imported now: processes that are forked later need not do it again.
+
+    Raises `UsageError` for a kind that is unknown.
+    """
+    if kind == "posix":
         from wherry.stores.posix import PosixStore
 
-        return PosixStore(spec, fence)
-    if spec.kind == "blob":
+        return PosixStore
+    if kind == "blob":
         from wherry.stores.blob.store import BlobStore
 
-        return BlobStore(spec, fence)
-    if spec.kind == "s3":
+        return BlobStore
+    if kind == "s3":
         from wherry.stores.s3.store import S3Store
 
-        return S3Store(spec, fence)
-    if spec.kind == "memory":
+        return S3Store
+    if kind == "memory":
         from wherry.stores.memory import MemoryStore
 
-        return MemoryStore(spec.location, fence=fence)
-    raise UsageError(f"There is no kind of store '{spec.kind}'; known are blob, memory, posix and s3.")
+        return lambda spec, fence: MemoryStore(spec.location, fence=fence)
+    raise UsageError(f"There is no kind of store '{kind}'; known are blob, memory, posix and s3.")
 
 
 def is_distant(spec: StoreSpec) -> bool:

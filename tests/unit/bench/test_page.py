@@ -112,6 +112,17 @@ def test_a_page_is_made_of_a_full_run() -> None:
         assert expected in text
 
 
+def test_a_page_of_a_quick_run_says_what_it_is() -> None:
+    found, workloads = complete()
+    for told in found.values():
+        told |= {"scale": 0.01, "rounds": 1}
+
+    text = page.whole(found, workloads, 1, 0.01)
+
+    assert "at a scale of 0.01: its figures say nothing about speed" in text
+    assert "say nothing" not in page.whole(complete()[0], workloads, 5)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
