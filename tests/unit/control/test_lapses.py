@@ -251,6 +251,7 @@ def test_attack_53_two_runs_share_an_assignment_and_the_end_of_one_leaves_the_ot
 
 
 def test_rights_are_looked_at_when_one_has_changed_and_every_now_and_then(stage: Stage) -> None:
+    stage.agent("a")
     watch, now = lapses.Watch(), stage.now
 
     def due(later: float = 0.0) -> bool:
@@ -268,6 +269,10 @@ def test_rights_are_looked_at_when_one_has_changed_and_every_now_and_then(stage:
     )
     assert due()
     role_assignments.remove(stage.conn, name)
+    assert due()
+    # Made and removed between two looks.
+    at_work(stage, "a")
+    role_assignments.remove(stage.conn, assigned(stage, "a")[0])
     assert due()
     stage.conn.execute(update(principals).where(principals.c.oid == oid).values(enabled=False))
     assert due()

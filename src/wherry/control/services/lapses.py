@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from wherry.control.db.tables_directory import memberships
 from wherry.control.db.tables_identity import principals, role_assignments
+from wherry.control.db.tables_ledger import grants as grants_table
 from wherry.control.db.tables_ledger import partitions, run_work
 from wherry.control.db.tables_runs import runs
 from wherry.control.services import (
@@ -47,11 +48,15 @@ class Watch:
 
 
 def rights(conn: Connection) -> tuple[object, ...]:
-    """Another value whenever an assignment, an identity or a membership has changed."""
+    """Another value when an assignment, an identity or a membership has changed, or one that we made is gone."""
     assigned = select(func.count(), func.max(role_assignments.c.updated_at)).select_from(role_assignments)
     alive = select(func.count()).where(principals.c.enabled, principals.c.deleted_at.is_(None))
     members = select(func.count()).select_from(memberships)
-    return (*conn.execute(assigned).one(), conn.execute(alive).scalar(), conn.execute(members).scalar())
+    lost = select(func.count()).where(grants_table.c.assignment.not_in(select(role_assignments.c.name)))
+    return (
+        *conn.execute(assigned).one(),
+        *(conn.execute(one).scalar() for one in (alive, members, lost)),
+    )
 
 
 def found(conn: Connection, now: float, idle_seconds: float) -> list[str]:
