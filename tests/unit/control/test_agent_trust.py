@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import select, update
 from starlette.requests import Request
 
@@ -14,6 +15,7 @@ from wherry.control.access import Routes, agent
 from wherry.control.app import create_app
 from wherry.control.areas import AREAS
 from wherry.control.db.tables_identity import agent_keys, principals
+from wherry.control.identity import token as tokens_of
 from wherry.control.plane import Plane, caller
 from wherry.control.services import agent_trust, identities
 from wherry.trust import key_change, proofs, tokens
@@ -30,9 +32,18 @@ async def agents_door(request: Request) -> dict[str, str]:
     return {"oid": caller(request).oid}
 
 
+@pytest.fixture(scope="module")
+def made_app() -> list[FastAPI]:
+    """The application, for one plane at a time."""
+    return []
+
+
 @pytest.fixture
-async def client(plane):
-    transport = httpx.ASGITransport(create_app(plane, (*AREAS, DOORS)), client=("192.0.2.7", 1))
+async def client(plane, made_app):
+    if not made_app:
+        made_app.append(create_app(plane, (*AREAS, DOORS)))
+    made_app[0].state.plane = plane
+    transport = httpx.ASGITransport(made_app[0], client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         yield client
 
@@ -266,7 +277,7 @@ async def test_attack_13_16_what_was_sent_once_is_refused_after_a_restart_and_by
     assert (await owner.client.post(path, data=form, headers=headers)).status_code == 200
     assert (await owner.client.post(path, data=form, headers=headers)).json()["error"] == "invalid_dpop_proof"
     again = another(plane)
-    transport = httpx.ASGITransport(create_app(again), client=("192.0.2.7", 1))
+    transport = httpx.ASGITransport(create_app(again, (tokens_of.routes,)), client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         whole = await client.post(path, data=form, headers=headers)
         assert whole.json()["error"] == "use_dpop_nonce"
