@@ -207,6 +207,16 @@ def install_samba() -> str:
     return "samba: installed"
 
 
+def install_ip() -> str:
+    """See that the program `ip` is there, which makes networks of a test's own."""
+    if shutil.which("ip"):
+        return "ip: in place"
+    if not os.environ.get("CI"):
+        raise Missing("install the package iproute2 of this system")
+    install_packages("iproute2")
+    return "ip: installed"
+
+
 def install_packages(*names: str) -> None:
     """Packages of Debian and its like."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
@@ -232,6 +242,7 @@ SERVERS = {
     "azurite": Server(AZURITE.bring, "everything that needs a Blob server will not run"),
     "upstream": Server(UPSTREAM.bring, "signing in by a real OpenID provider is not tested"),
     "samba": Server(install_samba, "credentials for shares are not tested"),
+    "ip": Server(install_ip, "agents that come by private networks only are not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }
 
