@@ -12,7 +12,7 @@ import logging
 
 import anyio.to_thread
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from wherry.control import wakeups as wake
 from wherry.control.broker.credentials import Broker
@@ -25,6 +25,7 @@ from wherry.control.services.run_state import RunState
 from wherry.control.settings import Settings
 from wherry.control.wakeups import Wakeups
 from wherry.model import run as life
+from wherry.model.errors import WherryError
 from wherry.model.run import RunStatus
 
 log = logging.getLogger("wherry.control")
@@ -42,6 +43,9 @@ async def run(plane: Plane, broker: Broker, wakeups: Wakeups, logs: LogStore) ->
             await reap(plane, broker, began)
         except (OperationalError, OSError) as trouble:
             log.warning("clearing up is put off", extra={"reason": str(trouble)})
+        except (SQLAlchemyError, WherryError, LookupError, ValueError):
+            # One run that is odd must not keep the access of all others open.
+            log.exception("a round of clearing up failed")
         await asyncio.sleep(_SHORTEST)
         await wakeups.wait(ticket, plane.settings.reap_seconds)
 
