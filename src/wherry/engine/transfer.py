@@ -135,7 +135,11 @@ def _in_ranges(
             draft.write(*piece)
             both.moved()
 
-        both.team.share(draft.ranges(), write)
+        if draft.alone:
+            for piece in draft.ranges():
+                write(piece)
+        else:
+            both.team.share(draft.ranges(), write)
         draft.finish()
     except BaseException:
         draft.discard()

@@ -289,6 +289,10 @@ class BeginsParts(Protocol):
 class Draft(Protocol):
     """A file that is being written in ranges and that nobody takes for finished."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether several writers would only wait for each other."""
+
     def ranges(self) -> list[tuple[int, int]]:
         """Offset and size of what is still to be written: not the holes, not what an earlier draft holds."""
 

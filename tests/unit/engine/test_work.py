@@ -51,13 +51,13 @@ def test_a_file_in_ranges_is_progress_with_each(order, tmp_path, monkeypatch):
     monkeypatch.setattr("wherry.stores.posix_draft.RANGE_SIZE", 1 << 20)
     (tmp_path / "source" / "a").write_bytes(os.urandom(4 << 20))
     notes = []
-    real = LeaseClock.note
+    real = LeaseClock.advance
 
-    def note(clock: LeaseClock) -> None:
+    def advance(clock: LeaseClock) -> None:
         notes.append(clock.slot)
         real(clock)
 
-    monkeypatch.setattr(LeaseClock, "note", note)
+    monkeypatch.setattr(LeaseClock, "advance", advance)
     assert copied(order, Pool(0))["Transferred"] == 1
     assert len(notes) >= 8
     assert (tmp_path / "target" / "a").read_bytes() == (tmp_path / "source" / "a").read_bytes()

@@ -142,6 +142,10 @@ class FaultyDraft:
         self._path = path
         self._inner = inner
 
+    @property
+    def alone(self) -> bool:
+        return self._inner.alone
+
     def ranges(self) -> list[tuple[int, int]]:
         return self._store.call("ranges", self._path, self._inner.ranges)
 
