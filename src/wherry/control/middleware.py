@@ -6,6 +6,7 @@ streams pass through untouched.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import MutableMapping
@@ -21,6 +22,9 @@ from wherry.model import ids
 MAX_BODY = 4 * 1024 * 1024
 MAX_AGENT_BODY = 32 * 1024 * 1024
 """What agents may send: a commit names every folder of its budget, a segment holds a row for every item."""
+
+LEAST_PACE = 8 * 1024
+"""Bytes a second that a body has to come at in the long run."""
 
 _AMBIGUOUS = re.compile(rb"%2f|%5c|%00|//|/\.{1,2}(/|$)|%2e", re.IGNORECASE)
 
@@ -63,7 +67,7 @@ class Door:
         if refusal is not None:
             await refusal(scope, receive, stamped)
         else:
-            await self.app(scope, _bounded(receive, _limit(scope)), stamped)
+            await self.app(scope, _bounded(receive, _limit(scope), _patience(scope)), stamped)
 
 
 def stamp(answer: MutableHeaders, request: Headers, state: MutableMapping[str, Any]) -> None:
@@ -103,15 +107,30 @@ def _limit(scope: Scope) -> int:
     return MAX_AGENT_BODY if scope["path"].startswith("/agent/v1/") else MAX_BODY
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    seen = 0
+def _patience(scope: Scope) -> float:
+    found: float = scope["app"].state.plane.settings.body_seconds
+    return found
+
+
+def _bounded(receive: Receive, limit: int, patience: float) -> Receive:
+    """What a route reads of a body: no more than `limit`, no slower than `LEAST_PACE` for longer than `patience`."""
+    seen, more, begun = 0, True, 0.0
 
     async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, more, begun
+        if not more:
+            return await receive()
+        now = asyncio.get_running_loop().time()
+        begun = begun or now
+        try:
+            async with asyncio.timeout_at(begun + patience + seen / LEAST_PACE):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "The request body came too slowly.", {"connection": "close"}) from None
+        more = bool(message.get("more_body"))
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise HTTPException(413, _too_large(limit))
+            raise HTTPException(413, _too_large(limit), {"connection": "close"})
         return message
 
     return counted

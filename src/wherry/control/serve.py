@@ -27,6 +27,7 @@ import uvloop
 
 from wherry.control import breakglass, deployment, journal
 from wherry.control.app import create_app
+from wherry.control.connections import BoundedConnection
 from wherry.control.deployment import Deployment
 from wherry.control.plane import Plane
 from wherry.control.settings import Settings, hosts_of
@@ -131,7 +132,7 @@ async def _serve(
 def _server(plane: Plane, certificate: Path, key: Path, log_level: str) -> _Server:
     config = uvicorn.Config(
         create_app(plane),
-        http="httptools",
+        http=BoundedConnection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -141,7 +142,6 @@ def _server(plane: Plane, certificate: Path, key: Path, log_level: str) -> _Serv
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
         ssl_certfile=str(certificate),
         ssl_keyfile=str(key),
     )

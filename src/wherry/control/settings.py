@@ -32,6 +32,8 @@ class Settings:
     `further_hosts` are names and addresses, with commas between, by which the control plane is reached besides its
     public URL: a private address, say.  `device_flow_networks` is where others than our agents may ask for a device
     code: see `networks`.
+    `head_seconds` is how long the head of a request may take to come, `body_seconds` how long a body may, beside what
+    it takes at 8 KiB a second.
     `second_factor` demands one of everybody who signs in (who has one is asked for it in any case), `first_password` is
     how long a password that has to be changed is good for that, `register_needs_owner` lets nobody but an Owner of
     mover and group approve an agent.
@@ -52,6 +54,8 @@ class Settings:
     policy_retry_seconds: float = 15.0
     probe_seconds: float = 40.0
     keep_partitions_seconds: float = 600.0
+    head_seconds: float = 20.0
+    body_seconds: float = 30.0
     losses_limit: int = 12
     segment_limit_mib: int = 16
     audit_keep_days: float = 400.0
