@@ -153,30 +153,30 @@ class Service:
             return True
         protocol = AgentProtocol(identity)
         try:
-            with self._identity_endpoint(protocol):
-                self._work(identity, protocol)
+            with self._identity_endpoint(protocol) as port:
+                self._work(identity, protocol, port)
         finally:
             protocol.close()
         return not self._forget_if_gone()
 
     @contextlib.contextmanager
-    def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[None]:
-        """Serve programs of this machine while the block runs, when the owner asked for it."""
+    def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[int]:
+        """Serve programs of this machine while the block runs, when the owner asked for it; at a port, else 0."""
         if self.options.identity is None:
-            yield
+            yield 0
             return
         endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
         try:
-            yield
+            yield endpoint.port
         finally:
             endpoint.close()
 
-    def _work(self, identity: AgentIdentity, protocol: AgentProtocol) -> None:
+    def _work(self, identity: AgentIdentity, protocol: AgentProtocol, identity_port: int) -> None:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
         pool = Pool(self.options.workers)
         leases = self.options.leases or max(1, pool.workers)
         lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
-        session = Session(protocol, self.roots, pool, private=identity.private)
+        session = Session(protocol, self.roots, pool, private=identity.private, identity_port=identity_port)
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
             futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]

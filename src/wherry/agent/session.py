@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from wherry.agent.log_lines import tell
 from wherry.agent.roots import Roots, Side, check_apart
@@ -57,11 +58,23 @@ class Release:
 
 
 class Session:
-    """The work of one agent on its leases, for as many threads as it holds leases.  `private`: at private addresses."""
+    """The work of one agent on its leases, for as many threads as it holds leases.
 
-    def __init__(self, protocol: AgentProtocol, roots: Roots, pool: Pool, *, private: bool = False) -> None:
+    `private`: at private addresses only.  `identity_port`: where this machine's identity endpoint is, 0 for none.
+    """
+
+    def __init__(
+        self,
+        protocol: AgentProtocol,
+        roots: Roots,
+        pool: Pool,
+        *,
+        private: bool = False,
+        identity_port: int = 0,
+    ) -> None:
         self._protocol = protocol
         self._private = private
+        self._identity_port = identity_port
         self._roots = roots
         self._pool = pool
         self._lock = threading.Lock()
@@ -161,6 +174,7 @@ class Session:
     def _spec(self, place: Place, side: Side, grant: Grant, ledger: LeasedLedger) -> StoreSpec:
         if place.kind == LOCAL:
             return self._roots.spec(place, side)
+        self._check_not_ours(place)
         self._check_private(place)
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
@@ -170,6 +184,15 @@ class Session:
             opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret, private=self._private)
             return replace(opened, identity=key.identity, region=key.region)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
+
+    def _check_not_ours(self, place: Place) -> None:
+        """The port of the identity endpoint is no target, on no host: any name may lead to this machine."""
+        try:
+            port = urlsplit(place.location).port
+        except ValueError as broken:
+            raise RunError("AZSM1022", "It is no address of a service.") from broken
+        if port is not None and port == self._identity_port:
+            raise RunError("AZSM1022", f"Port {port} is that of the agent's own identity endpoint.")
 
     def _check_private(self, place: Place) -> None:
         """An agent of a private link scope sends data to private addresses only, too."""

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import uvicorn
 import uvloop
 
-from wherry.control import breakglass, deployment, journal
+from wherry.control import breakglass, deployment, journal, outbound
 from wherry.control.app import create_app
 from wherry.control.connections import BoundedConnection
 from wherry.control.deployment import Deployment
@@ -72,7 +72,8 @@ def run(
             opened.ensure_certificate(_names(host, url, further), time.time())
         opened.publish(url, opened.ca_file if tls_cert is None else tls_cert.absolute())
         server = _server(plane, tls_cert or opened.certificate_file, tls_key or opened.key_file, log_level)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        guarded = outbound.guarding(settings.outbound_networks)
+        with guarded, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(server, bound, opened, plane, break_glass=break_glass))
     return 0
 

@@ -32,6 +32,7 @@ class Settings:
     `further_hosts` are names and addresses, with commas between, by which the control plane is reached besides its
     public URL: a private address, say.  `device_flow_networks` is where others than our agents may ask for a device
     code: see `networks`.
+    `outbound_networks` is where storage accounts, vaults and sign-in providers that people name may be: see `outbound`.
     `head_seconds` is how long the head of a request may take to come, `body_seconds` how long a body may, beside what
     it takes at 8 KiB a second.
     `second_factor` demands one of everybody who signs in (who has one is asked for it in any case), `first_password` is
@@ -60,6 +61,7 @@ class Settings:
     segment_limit_mib: int = 16
     audit_keep_days: float = 400.0
     device_flow_networks: str = networks.PRIVATE
+    outbound_networks: str = "any"
     further_hosts: str = ""
     first_password_seconds: float = 86400.0
     second_factor: bool = True
@@ -117,6 +119,7 @@ def _check_hosts(told: str) -> None:
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 _TEXTS: Mapping[str, Callable[[str], None]] = {
     "device_flow_networks": networks.check,
+    "outbound_networks": networks.check,
     "further_hosts": _check_hosts,
 }
 

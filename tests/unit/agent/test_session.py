@@ -374,3 +374,21 @@ def test_an_agent_of_a_private_link_scope_sends_nothing_to_public_addresses(
 
     assert [one.location for one in opened] == ([] if code else [location])
     assert [given[0] for given in protocol.releases] == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "nas.example"]
+)
+@pytest.mark.parametrize("kind", ["AzureStorageBlobContainer", "S3WithHMAC"])
+def test_attack_60_the_port_of_the_identity_endpoint_is_no_target(
+    session: Session, grant: Grant, protocol: Protocol, monkeypatch: pytest.MonkeyPatch, host: str, kind: str
+) -> None:
+    opened: list[StoreSpec] = []
+    engine(monkeypatch, lambda _source, target, _clock: opened.append(target))
+    monkeypatch.setattr(session, "_identity_port", 40342)
+    order = replace(grant.order, target=Place(kind, f"http://{host}:40342/metadata/identity", b""))
+
+    session.work(replace(grant, order=order), boot_time())
+
+    assert not opened
+    assert [given[0] for given in protocol.releases] == ["AZSM1022"]

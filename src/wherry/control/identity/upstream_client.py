@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from wherry.control import outbound
 from wherry.control.plane import Plane
 from wherry.control.services.upstream import Provider
 from wherry.model.errors import ApiError
@@ -128,12 +129,13 @@ async def _ask(
     """The JSON object that a provider answers; `Untrusted` for anything else, 502 for nothing."""
     raw = b""
     options: dict[str, Any] = {"timeout": _TIMEOUT, "follow_redirects": False, "trust_env": False}
+    seen = {"trace": outbound.watching(service.settings.outbound_networks)}
     transport = of(service).transport
     options |= {"transport": transport} if transport else {"verify": _context(provider)}
     try:
         async with (
             httpx.AsyncClient(**options) as http,
-            http.stream(method, url, headers=dict(headers or {}), content=body) as answer,
+            http.stream(method, url, headers=dict(headers or {}), content=body, extensions=seen) as answer,
         ):
             async for part in answer.aiter_bytes():
                 raw += part

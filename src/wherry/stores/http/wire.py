@@ -16,7 +16,7 @@ import weakref
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from wherry.model.addresses import is_private
+from wherry.model.addresses import is_never_a_service, is_private, read
 from wherry.model.errors import Denied, UsageError
 from wherry.stores.http.connection import Answer, Connection, HungUp, Lost, SecureConnection, Unreached
 from wherry.stores.http.pace import BUSY, Pace
@@ -161,12 +161,7 @@ class Wire:
         except OSError as error:
             raise Unreached(f"{self.address.netloc}: {_reason(error)}") from error
         try:
-            # What a name leads to is seen here, whatever it led to before.
-            if self._private and not is_private(peer := str(plain.getpeername()[0])):
-                plain.close()
-                raise Denied(
-                    f"{self.address.netloc}: {peer} is a public address, only private ones are allowed"
-                )
+            self._look_at(str(plain.getpeername()[0]))
             plain.settimeout(None)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is None:
@@ -174,6 +169,9 @@ class Wire:
             made = SecureConnection(plain, self._context, self.address.host, self._session)
             made.limit(CONNECT_SECONDS)
             made.shake_hands()
+        except Denied:
+            plain.close()
+            raise
         except ssl.SSLCertVerificationError as error:
             plain.close()
             raise Denied(
@@ -183,6 +181,14 @@ class Wire:
             plain.close()
             raise Unreached(f"{self.address.netloc}: {_reason(error)}") from error
         return made
+
+    def _look_at(self, peer: str) -> None:
+        """What a name leads to is seen here, whatever it led to before; nothing was sent yet."""
+        found = read(peer)
+        if found is None or is_never_a_service(found):
+            raise Denied(f"{self.address.netloc}: {peer} is not the address of a storage service")
+        if self._private and not is_private(peer):
+            raise Denied(f"{self.address.netloc}: {peer} is a public address, only private ones are allowed")
 
 
 def _meaning(connection: Connection, error: Exception) -> Lost:

@@ -307,3 +307,15 @@ def test_to_private_addresses_only_looks_at_where_it_has_come(
         else:
             wire.connect().close()
         wire.close()
+
+
+@pytest.mark.parametrize("peer", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%lo", "fd00:ec2::254"])
+def test_attack_60_where_clouds_tell_secrets_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch, peer: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = Wire(Address.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/c"))
+        monkeypatch.setattr(socket.socket, "getpeername", lambda _self: (peer, 80))
+        with pytest.raises(Denied, match="not the address of a storage service"):
+            wire.connect()
+        wire.close()

@@ -1,7 +1,7 @@
 """Addresses of services that the control plane may be told to talk to.
 
 Over TLS, or to this machine; never to an address where clouds tell machines their secrets.  Called by the checks of
-properties that hold a URL.
+properties that hold a URL; what a name in one leads to is looked at when the connection is made (`control.outbound`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,9 @@ import socket
 from urllib.parse import urlsplit
 
 from wherry.control.services.types.schema import invalid
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from wherry.model.addresses import Address, is_never_a_service
 
 _PLAIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/*", re.IGNORECASE)
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA = frozenset(
-    ipaddress.ip_address(one) for one in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
-)
-"""Where clouds tell machines their secrets, beside the link-local addresses."""
 
 
 def service_url(value: str, target: str) -> str:
@@ -35,7 +29,7 @@ def service_url(value: str, target: str) -> str:
     if not _PLAIN.fullmatch(value) or parts.username is not None:
         raise invalid(target, "The URL must hold neither credentials, nor a query, nor anything encoded.")
     address = _address(host.rstrip("."))
-    if address is not None and _is_never_storage(address):
+    if address is not None and is_never_a_service(address):
         raise invalid(target, f"{host} is not the address of a storage service.")
     if parts.scheme == "http" and host != "localhost" and not (address is not None and address.is_loopback):
         raise invalid(
@@ -56,14 +50,3 @@ def _address(host: str) -> Address | None:
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
-
-
-def _is_never_storage(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        # IPv4 in another dress: 6to4, translated (RFC 6052), compatible.
-        inner = address.sixtofour
-        if address in _TRANSLATED or 1 < int(address) < 2**32:
-            inner = ipaddress.IPv4Address(int(address) & (2**32 - 1))
-        if inner is not None:
-            return _is_never_storage(inner)
-    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
