@@ -5,28 +5,29 @@ Loops cannot be made (`groups.add_member`), and would end here all the same.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from typing import Any
+
+from sqlalchemy import Column, Connection, Select, bindparam, select
 
 from wherry.control.db.tables_directory import memberships
 
 
+def _reached(start: Column[Any], end: Column[Any]) -> Select[str]:
+    """All ends that a principal (`oid`) at the start leads to."""
+    found = select(end.label("oid")).where(start == bindparam("oid")).cte("found", recursive=True)
+    return select(found.union(select(end).join(found, start == found.c.oid)).c.oid)
+
+
+# Made once: the first is asked for every request.
+_ABOVE = _reached(memberships.c.member_oid, memberships.c.group_oid)
+_BELOW = _reached(memberships.c.group_oid, memberships.c.member_oid)
+
+
 def groups_of(conn: Connection, oid: str) -> frozenset[str]:
     """All groups that a principal is a member of, directly or through others."""
-    found = (
-        select(memberships.c.group_oid.label("oid"))
-        .where(memberships.c.member_oid == oid)
-        .cte("within", recursive=True)
-    )
-    above = select(memberships.c.group_oid).join(found, memberships.c.member_oid == found.c.oid)
-    return frozenset(conn.execute(select(found.union(above).c.oid)).scalars())
+    return frozenset(conn.execute(_ABOVE, {"oid": oid}).scalars())
 
 
 def members_of(conn: Connection, group: str) -> frozenset[str]:
     """All principals in a group, directly or through others; the groups among them too."""
-    found = (
-        select(memberships.c.member_oid.label("oid"))
-        .where(memberships.c.group_oid == group)
-        .cte("inside", recursive=True)
-    )
-    below = select(memberships.c.member_oid).join(found, memberships.c.group_oid == found.c.oid)
-    return frozenset(conn.execute(select(found.union(below).c.oid)).scalars())
+    return frozenset(conn.execute(_BELOW, {"oid": group}).scalars())

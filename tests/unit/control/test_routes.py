@@ -1,0 +1,53 @@
+"""Every route by everybody: who gets what stands in `routes.txt`, one line a route; nothing else is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.control.callers import Cast
+from tests.unit.control.casting import assembled, at_work
+from tests.unit.control.conftest import Made
+from wherry.control.areas import AREAS
+
+TABLE = Path(__file__).with_name("routes.txt")
+# What would take away what the rest is shown with.
+LAST = {"POST /signout", "DELETE /agent/v1/registration"}
+
+
+def read() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The kinds of callers, and what they get at each route."""
+    lines = [line.split() for line in TABLE.read_text().splitlines() if line and not line.startswith("#")]
+    kinds = tuple(lines[0][:-2])
+    rows = {" ".join(words[-2:]): tuple(words[:-2]) for words in lines[1:]}
+    assert len(rows) == len(lines) - 1, "a route is listed twice"
+    return kinds, rows
+
+
+KINDS, ROWS = read()
+
+
+@pytest.fixture(scope="module")
+def cast(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    with assembled(made, tmp_path_factory.mktemp("routes")) as cast:
+        yield cast
+
+
+def test_every_route_is_listed_and_nothing_else() -> None:
+    there = {f"{one.method} {one.path}" for area in AREAS for one in area.declared}
+    assert there - set(ROWS) == set(), "a route that the table does not list: add what each kind gets there"
+    assert set(ROWS) - there == set(), "the table lists a route that is not there any more"
+    assert all(len(row) == len(KINDS) for row in ROWS.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_everybody_gets_what_the_table_says(cast: Cast, kind: str, tmp_path: Path) -> None:
+    wrong = []
+    with at_work(cast.plane, tmp_path):
+        for route in sorted(ROWS, key=LAST.__contains__):
+            wanted, found = ROWS[route][KINDS.index(kind)], await cast.outcome(kind, *route.split(" ", 1))
+            if found != wanted:
+                wrong.append(f"{route}: {found}, and not {wanted}")
+    assert not wrong, f"{kind} gets " + "\n".join(wrong)
