@@ -294,7 +294,7 @@ def a_page(inside: str, marker: str = "") -> bytes:
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot xml <",
     ],
 )
-def test_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
+def test_attack_59_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
     case, wire = bad
     wire.troubles.append(Trouble(r"comp=list", "reply", times=99, reply=page))
 

@@ -50,7 +50,7 @@ def test_metadata_is_kept_to_the_nanosecond(case: Case) -> None:
     [0, 1, -1, -2_000_000_000 * 10**9 + 7, 4_294_967_296 * 10**9 + 999_999_999],
     ids=["1970", "just after", "just before", "1906", "2106"],
 )
-def test_times_of_any_year_are_kept(case: Case, modified: int) -> None:
+def test_attack_67_times_of_any_year_are_kept(case: Case, modified: int) -> None:
     content = case.content(b"x", modified=modified or 1)
     like = content.entry._replace(modified=modified)
 

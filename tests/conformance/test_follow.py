@@ -165,7 +165,7 @@ def test_what_is_not_asked_to_follow_does_not(follow: Callable[..., PosixStore],
         store.stat(b"way/file")
 
 
-def test_a_link_that_is_turned_elsewhere_leads_nowhere(
+def test_attack_58_a_link_that_is_turned_elsewhere_leads_nowhere(
     follow: Callable[..., PosixStore], tmp_path: Path
 ) -> None:
     link = tmp_path / "root/way"

@@ -308,7 +308,7 @@ def a_page(inside: str, more: str = "<IsTruncated>false</IsTruncated>") -> bytes
         b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
     ],
 )
-def test_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
+def test_attack_59_a_listing_that_cannot_be_is_no_listing(bad: Bad, page: bytes) -> None:
     case, wire = bad
     wire.troubles.append(Trouble(r"list-type", "reply", times=99, reply=page))
 

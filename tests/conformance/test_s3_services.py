@@ -255,7 +255,7 @@ def test_one_content_with_other_metadata_is_another_version(made: Made) -> None:
     assert case.seen(b"file").modified == 5
 
 
-def test_keys_that_no_folder_can_hold_are_no_files(made: Made, bucket_server: BucketServer) -> None:
+def test_attack_59_keys_that_no_folder_can_hold_are_no_files(made: Made, bucket_server: BucketServer) -> None:
     case, bucket = made("plain")
     for key in ("a//b", "a/../b", "a/./b", "a/b/..", "a/b/.", "a/fine"):
         bucket_server.client.put_object(Bucket=bucket, Key=key, Body=b"x")

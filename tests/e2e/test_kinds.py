@@ -122,7 +122,7 @@ def test_blocks_that_are_only_reserved_read_as_zeros(folders: tuple[Path, Path])
 # ---------------------------------------------------------------- links
 
 
-def test_names_of_one_file_stay_so_and_names_outside_do_not_matter(
+def test_attack_58_names_of_one_file_stay_so_and_names_outside_do_not_matter(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     source, target = folders
@@ -171,7 +171,9 @@ def test_links_are_copied_as_what_they_say(folders: tuple[Path, Path]) -> None:
     assert oracle.folder(folders[1]) == oracle.folder(folders[0])
 
 
-def test_links_are_followed_within_the_root_only_and_not_for_ever(folders: tuple[Path, Path]) -> None:
+def test_attack_58_links_are_followed_within_the_root_only_and_not_for_ever(
+    folders: tuple[Path, Path],
+) -> None:
     _linked(folders[0])
     (folders[0].parent / "secret").write_bytes(b"secret")
     (folders[0] / "leak").symlink_to("../secret")
@@ -199,7 +201,7 @@ def _swapping(patch: pytest.MonkeyPatch, root: Path, *script: Fault) -> Iterator
 
 @pytest.mark.parametrize("moment", ["open", "list", "stat"])
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_link_that_is_swapped_in_meanwhile_leads_nowhere(
+def test_attack_58_a_link_that_is_swapped_in_meanwhile_leads_nowhere(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, moment: str
 ) -> None:
     source, target = folders
@@ -226,7 +228,7 @@ def test_a_link_that_is_swapped_in_meanwhile_leads_nowhere(
 
 
 @pytest.mark.parametrize("method", ["put", "make_folder", "describe"])
-def test_nothing_is_written_through_a_link_that_is_swapped_in_at_the_target(
+def test_attack_57_nothing_is_written_through_a_link_that_is_swapped_in_at_the_target(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     source, target = folders
@@ -254,7 +256,7 @@ def test_nothing_is_written_through_a_link_that_is_swapped_in_at_the_target(
 # ---------------------------------------------------------------- what is no file
 
 
-def test_pipes_sockets_and_devices_are_told_and_never_opened(folders: tuple[Path, Path]) -> None:
+def test_attack_58_pipes_sockets_and_devices_are_told_and_never_opened(folders: tuple[Path, Path]) -> None:
     source, target = folders
     os.mkfifo(source / "pipe")
     if ROOT:

@@ -117,7 +117,7 @@ def _impossible(path: bytes) -> bool:
 
 
 @pytest.mark.parametrize("log", ["log.jsonl", "log.tsv"])
-def test_no_name_breaks_a_log_or_a_terminal(source: Path, tmp_path: Path, log: str) -> None:
+def test_attack_59_no_name_breaks_a_log_or_a_terminal(source: Path, tmp_path: Path, log: str) -> None:
     shell = Shell(tmp_path)
 
     answer = shell.process("copy", "source", "target", "--workers", "1", "--log", log)
@@ -137,7 +137,7 @@ def test_no_name_breaks_a_log_or_a_terminal(source: Path, tmp_path: Path, log: s
     assert {names.unescape(path) for path in told} == set(wanted)
 
 
-def test_no_name_breaks_an_error_message(tmp_path: Path) -> None:
+def test_attack_59_no_name_breaks_an_error_message(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
 
     answer = shell.process("copy", "no \x1b[31msuch\n\u202efolder", "target", code=11)
@@ -273,7 +273,7 @@ def test_a_file_and_a_folder_of_one_name_end_as_one_and_it_is_told(tmp_path: Pat
         assert (tmp_path / "target" / "a").read_bytes() == b"a"
 
 
-def test_names_that_a_target_takes_for_one_are_not_written_over_each_other(
+def test_attack_67_names_that_a_target_takes_for_one_are_not_written_over_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A target where case does not count: the first keeps the place, the other one fails and says so."""

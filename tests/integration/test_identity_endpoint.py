@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import stat
 import threading
 import time
@@ -129,7 +130,7 @@ def test_msal_gets_one_too_and_not_for_the_resource_api(machine):
         ManagedIdentityCredential().get_token("https://management.azure.com/.default")
 
 
-def test_the_control_plane_gives_tokens_for_data_planes_only(machine):
+def test_attack_38_the_control_plane_gives_tokens_for_data_planes_only(machine):
     from wherry.client.agent_protocol import AgentProtocol
 
     identity = machine.state.identity()
@@ -140,6 +141,23 @@ def test_the_control_plane_gives_tokens_for_data_planes_only(machine):
             protocol.identity_token(resource)
         assert refused.value.code == "invalid_resource"
     protocol.close()
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["https://management.azure.com", "https://management.azure.com/", "https://vault.azure.net.evil.example", "", "x",
+     f"{VAULT}@evil.example", f"{VAULT}%00", f"{VAULT.upper()}/x"],
+)  # fmt: skip
+def test_attack_38_a_resource_that_is_not_allowed_gets_no_challenge(tmp_path, endpoint, resource):
+    line = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    line.request("GET", f"{PATH}?api-version=2020-06-01&resource={resource}", headers=METADATA)
+    answer = line.getresponse()
+    told = json.loads(answer.read())
+    line.close()
+
+    assert (answer.status, told["error"]) == (400, "invalid_resource")
+    assert "WWW-Authenticate" not in answer.headers
+    assert not list((tmp_path / "tokens").iterdir())
 
 
 @pytest.fixture

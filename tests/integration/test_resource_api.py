@@ -250,7 +250,9 @@ def test_agent_groups_and_their_jobs(served: Served, movers: Any, mover: str, pr
     movers.storage_movers.begin_delete("group-1", mover).result()
 
 
-def test_lists_come_in_pages_whose_links_cannot_be_forged(served: Served, movers: Any, mover: str) -> None:
+def test_attack_56_lists_come_in_pages_whose_links_cannot_be_forged(
+    served: Served, movers: Any, mover: str
+) -> None:
     names = [f"p{number:03}" for number in range(203)]
     for name in names:
         movers.projects.create_or_update("group-1", mover, name, {})

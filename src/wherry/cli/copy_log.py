@@ -26,6 +26,7 @@ Lines = Callable[[str], None]
 
 COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
 _CODE = re.compile(r"\t(AZSM\d{4})\t")
+_FORMULA = re.compile(r"\t([=+\-@])")
 
 
 class CopyLog:
@@ -83,7 +84,13 @@ def _writer(out: FileIO, file: Path, form: Callable[[str], str]) -> Lines:
     return write
 
 
+def _shown(found: re.Match[str]) -> str:
+    return f"\t\\x{ord(found[1]):02x}"
+
+
 def _tsv(lines: str) -> str:
+    # Programs for tables take these for the beginning of a formula; escaped they are text, and the same path.
+    lines = _FORMULA.sub(_shown, lines)
     fields = (line.split("\t") for line in lines.splitlines())
     return "".join(
         f"{time}\t{outcome}\t{code}\t{kind}\t{size}\t{path}\t{detail}\n"

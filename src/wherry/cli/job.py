@@ -11,7 +11,7 @@ from wherry.cli.connected import described, session
 from wherry.cli.help import in_panels
 from wherry.cli.job_options import ORDER, job_options
 from wherry.cli.options import Description, Group, Mover, NoWait, Project, Yes, name_option
-from wherry.cli.output import PANEL, answers, confirm
+from wherry.cli.output import PANEL, answers, confirm, tell
 from wherry.cli.run import COLUMNS as COLUMNS_OF_RUN
 from wherry.model.errors import UsageError
 
@@ -165,7 +165,7 @@ def start(
         job = here.api.get(here.at.job(name))["properties"]
         target = here.api.get(here.at.of_mover("endpoints", job["targetName"]))["properties"]
         if access := target.get("wherry", {}).get("access"):
-            typer.echo(access_text(access), err=True)
+            tell(access_text(access))
         started = here.api.post(f"{here.at.job(name)}/startJob")
         if not watch:
             return started

@@ -115,7 +115,7 @@ class Screen:
         self, title: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
         every: float | None = None, window: float = WINDOW,
     ) -> None:  # fmt: skip
-        self._title = title
+        self._title = one_line(title)
         self._clock = clock
         self._every = LINE_SECONDS if every is None else every
         self._pace = Pace(clock(), window)
@@ -174,7 +174,7 @@ class Screen:
         done = min(moment.settled[0], moment.expected)
         bar = ProgressBar(total=moment.expected or None, completed=done, pulse=not moment.expected, width=50)
         passed = duration(self._clock() - self._pace.begun)
-        head = Text.assemble((one_line(self._title), "bold"), f"  {one_line(moment.status)}  {passed}")
+        head = Text.assemble((self._title, "bold"), f"  {one_line(moment.status)}  {passed}")
         beside = Table.grid(padding=(0, 2))
         beside.add_row(bar, Text(f"{done / moment.expected:.0%}" if moment.expected else ""))
         speed = Text(", ".join(self._speed(moment)))

@@ -68,7 +68,7 @@ def test_places_of_the_system_are_refused_under_any_root(tmp_path: Path, name: s
             roots.spec(source(name), side)
 
 
-def test_a_link_does_not_lead_out(roots: Roots, data: Path, tmp_path: Path) -> None:
+def test_attack_57_a_link_does_not_lead_out(roots: Roots, data: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (data / "way-out").symlink_to(tmp_path / "secret")
     (data / "to-etc").symlink_to("/etc")
@@ -104,7 +104,7 @@ def test_a_root_that_is_reached_by_a_link_counts_as_where_it_leads(data: Path, t
         ("/\ud800", b""),
     ],
 )
-def test_what_is_no_whole_path_is_invalid(roots: Roots, location: str, subpath: bytes) -> None:
+def test_attack_57_what_is_no_whole_path_is_invalid(roots: Roots, location: str, subpath: bytes) -> None:
     for side, code in (("source", "AZSM1004"), ("target", "AZSM1022")):
         with pytest.raises(RunError) as caught:
             roots.spec(Place("LocalMount", location, subpath), side)  # type: ignore[arg-type]

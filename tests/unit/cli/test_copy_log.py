@@ -40,7 +40,12 @@ def written(file: Path, rows: list[Row]) -> None:
         log(lines_of(rows[:1]))
 
 
-def expected(row: Row) -> tuple[object, ...]:
+def inert(text: str) -> str:
+    """As a cell has to be that no program for tables takes for a formula."""
+    return f"\\x{ord(text[0]):02x}{text[1:]}" if text[:1] in tuple("=+-@") else text
+
+
+def expected(row: Row) -> tuple[str, str, int, str, str, str]:
     detail = names.escape(row.detail.encode("utf-8", "replace"))
     return names.escape(row.path), str(row.kind), row.size, str(row.outcome), row.code, detail
 
@@ -64,7 +69,22 @@ def test_each_form_says_the_same(tmp_path: Path, rows: list[Row]) -> None:
     assert table.column_names == list(COLUMNS)
     assert sorted(tuple(row[name] for name in COLUMNS[1:]) for row in table.to_pylist()) == wanted
     fields = [line.split("\t") for line in (tmp_path / "log.tsv").read_text().splitlines()]
-    assert sorted((f[5], f[3], int(f[4]), f[1], f[2], f[6]) for f in fields) == wanted
+    assert sorted((f[5], f[3], int(f[4]), f[1], f[2], f[6]) for f in fields) == sorted(
+        (inert(path), kind, size, outcome, code, inert(detail))
+        for path, kind, size, outcome, code, detail in map(expected, rows)
+    )
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-2+3", "@SUM(A1)", '=cmd|"/c calc"!A1', "=a/=b"])
+def test_attack_61_no_cell_is_a_formula(tmp_path: Path, name: str) -> None:
+    row = Row(1.0, Kind.FILE, Outcome.FAILED, "AZSM2000", 1, name.encode(), f"{name}: refused")
+    written(tmp_path / "log.tsv", [row, row._replace(path=b"plain", detail="")])
+
+    second, first = [line.split("\t") for line in (tmp_path / "log.tsv").read_text().splitlines()]
+
+    assert not [cell for cell in first + second if cell.startswith(("=", "+", "-", "@"))]
+    assert (names.unescape(first[5]), names.unescape(first[6])) == (row.path, row.detail.encode())
+    assert (second[5], second[6]) == ("plain", "")
 
 
 def test_times_are_those_of_the_api(tmp_path: Path) -> None:

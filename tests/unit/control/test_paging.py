@@ -16,7 +16,7 @@ def test_a_token_tells_its_place(after: object) -> None:
     assert paging.place(MASTER, "/A?", paging.token(MASTER, "/a?", after)) == after
 
 
-def test_a_token_of_something_else_is_refused() -> None:
+def test_attack_56_a_token_of_something_else_is_refused() -> None:
     told = paging.token(MASTER, "/a?", "x")
     forged = [
         (MASTER, "/b?", told),

@@ -327,7 +327,7 @@ async def test_deeds_need_a_form_of_this_browser_and_a_fresh_sign_in(
         assert stage.conn.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 0
 
 
-async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient) -> None:
+async def test_attack_61_names_of_others_are_text(world: World, admin: httpx.AsyncClient) -> None:
     """Whatever came into the database by a way that checks less."""
     world.at_work()
     (assignment,) = world.assignments()
@@ -341,6 +341,7 @@ async def test_names_of_others_are_text(world: World, admin: httpx.AsyncClient) 
         assert shown.status_code == 200
         assert "<script" not in shown.text
         assert "&lt;script&gt;" in shown.text
+        assert "\u202e" not in shown.text
 
 
 async def test_what_a_session_lost_it_lost_at_once(world: World, admin: httpx.AsyncClient) -> None:

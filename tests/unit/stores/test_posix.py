@@ -19,7 +19,7 @@ from wherry.stores.port import Content
 # ---------------------------------------------------------------- what is no file
 
 
-def test_pipes_sockets_and_devices_are_told_apart_and_refused_without_waiting(
+def test_attack_58_pipes_sockets_and_devices_are_told_apart_and_refused_without_waiting(
     make: Make, tmp_path: Path
 ) -> None:
     store = make()

@@ -100,7 +100,7 @@ def test_zeros_that_were_written_are_written(make: Make, tmp_path: Path) -> None
     [0, 1, -1, -1_234_567_891, -2_000_000_000 * 10**9 + 7, 4_294_967_296 * 10**9 + 999_999_999],
     ids=["1970", "just after", "just before", "1969", "1906", "2106"],
 )
-def test_times_of_any_year_are_kept_to_the_nanosecond(
+def test_attack_67_times_of_any_year_are_kept_to_the_nanosecond(
     make: Make, tmp_path: Path, source: Content, modified: int
 ) -> None:
     store = make()

@@ -17,7 +17,9 @@ from wherry.stores.port import Content
 
 
 @pytest.mark.parametrize("text", ["../outside", "inside", "/", "self"])
-def test_a_link_in_the_path_is_never_followed(make: Make, tmp_path: Path, source: Content, text: str) -> None:
+def test_attack_57_a_link_in_the_path_is_never_followed(
+    make: Make, tmp_path: Path, source: Content, text: str
+) -> None:
     store = make()
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/file").write_bytes(b"secret")
@@ -49,7 +51,9 @@ def test_a_link_in_the_path_is_never_followed(make: Make, tmp_path: Path, source
     assert (tmp_path / "outside/file").read_bytes() == b"secret"
 
 
-def test_a_folder_swapped_for_a_link_leads_nowhere(make: Make, tmp_path: Path, source: Content) -> None:
+def test_attack_57_a_folder_swapped_for_a_link_leads_nowhere(
+    make: Make, tmp_path: Path, source: Content
+) -> None:
     store = make()
     (tmp_path / "outside").mkdir()
     store.make_folder(b"folder")
@@ -64,7 +68,9 @@ def test_a_folder_swapped_for_a_link_leads_nowhere(make: Make, tmp_path: Path, s
     assert os.listdir(tmp_path / "outside") == []
 
 
-def test_a_file_swapped_for_a_link_is_not_followed(make: Make, tmp_path: Path, source: Content) -> None:
+def test_attack_58_a_file_swapped_for_a_link_is_not_followed(
+    make: Make, tmp_path: Path, source: Content
+) -> None:
     store = make()
     (tmp_path / "victim").write_bytes(b"victim")
     (tmp_path / "root/file").symlink_to("../victim")
@@ -85,7 +91,9 @@ def test_a_file_swapped_for_a_link_is_not_followed(make: Make, tmp_path: Path, s
 @pytest.mark.parametrize(
     "path", [b"..", b"../x", b"a/..", b"a/../../x", b"/etc/passwd", b".", b"a/.", b"a//b", b"a/"]
 )
-def test_paths_that_are_none_are_refused(make: Make, tmp_path: Path, source: Content, path: bytes) -> None:
+def test_attack_57_paths_that_are_none_are_refused(
+    make: Make, tmp_path: Path, source: Content, path: bytes
+) -> None:
     store = make()
     store.make_folder(b"a")
 

@@ -64,7 +64,10 @@ async def export(request: Request) -> Response:
         audit_trail.begin_export, audit_state.ledger(service), asked, record, service.clock()
     )
     await audit_state.keep(service, told.head)
-    return StreamingResponse(_lines(service, asked, told, head), media_type="application/jsonl")
+    named = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
+    return StreamingResponse(
+        _lines(service, asked, told, head), media_type="application/jsonl", headers=named
+    )
 
 
 async def _lines(service: Plane, asked: Filter, told: Range, head: str) -> AsyncIterator[str]:

@@ -26,6 +26,7 @@ from wherry.control.services.types.schema import ResourceType
 from wherry.model import ids
 from wherry.model.errors import ApiError
 
+_JSON = "application/json"
 _LEVELS = 32
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 
@@ -65,7 +66,7 @@ def check_subscription(request: Request, subscription: str) -> None:
 
 def check_version(request: Request, provider: str) -> str:
     """The api-version of a request; 400 for none, a malformed one, or one that Microsoft.StorageMover never had."""
-    told = _query(request, "api-version")
+    told = query_of(request, "api-version")
     if told is None:
         raise ApiError(
             400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required."
@@ -84,7 +85,15 @@ def check_version(request: Request, provider: str) -> str:
 
 
 async def body_of(request: Request) -> Json:
-    """The JSON object that a request carries; 400 `InvalidRequestContent` for anything else."""
+    """The JSON object that a request carries.
+
+    400 `InvalidRequestContent` for anything else, 415 for what says itself that it is: a page of somebody else can make
+    a browser send a form or plain text without a question, and never JSON.
+    """
+    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if kind != _JSON:
+        message = f"The content media type '{kind[:60]}' is not supported. Only '{_JSON}' is supported."
+        raise ApiError(415, "UnsupportedMediaType", message)
     raw = await request.body()
     try:
         body = json.loads(raw, parse_constant=_no_constant)
@@ -109,13 +118,19 @@ def conditions_of(request: Request) -> Conditions:
 
 def after_of(request: Request) -> Any:
     """Where the page begins that is asked for; None for the first."""
-    told = _query(request, "$skiptoken")
+    told = query_of(request, "$skiptoken")
     return None if told is None else paging.place(plane.plane(request).master, _collection(request), told)
+
+
+def query_of(request: Request, name: str) -> str | None:
+    """A query parameter, by its name in lower case: OData's names have none."""
+    found = [value for key, value in request.query_params.multi_items() if key.lower() == name]
+    return found[0] if found else None
 
 
 def filter_of(request: Request) -> str:
     """The `$filter` of a list, empty for none."""
-    return (_query(request, "$filter") or "").strip()
+    return (query_of(request, "$filter") or "").strip()
 
 
 def answer(found: Answer, status: int = 200) -> Response:
@@ -144,11 +159,6 @@ def origin(request: Request) -> str:
 
 def _collection(request: Request) -> str:
     return f"{path_of(request)}?{filter_of(request)}"
-
-
-def _query(request: Request, name: str) -> str | None:
-    found = [value for key, value in request.query_params.multi_items() if key.lower() == name]
-    return found[0] if found else None
 
 
 def _deeper(value: Any, levels: int) -> bool:

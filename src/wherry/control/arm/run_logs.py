@@ -111,7 +111,7 @@ def _told(request: Request, name: str) -> str:
 
 
 def _lines(documents: list[dict[str, Any]], linked: Response) -> Response:
-    headers = {}
+    headers = {"Content-Disposition": 'attachment; filename="copy-log.jsonl"'}
     following = json.loads(bytes(linked.body)).get("nextLink")
     if following:
         headers["Link"] = f'<{following}>; rel="next"'

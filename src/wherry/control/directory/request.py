@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from wherry.control.access import Access, resource
 from wherry.control.arm import paging
-from wherry.control.arm.request import filter_of, origin
+from wherry.control.arm.request import filter_of, origin, query_of
 from wherry.control.directory import filters
 from wherry.control.plane import plane
 from wherry.control.services.resource_store import Json
@@ -39,14 +39,14 @@ async def listed(request: Request, find: Callable[[Connection], list[Json]]) -> 
     passes = filters.parse(filter_of(request))
     rows = [one for one in await service.database.read(find) if passes(one)]
     collection = f"{request.scope['path']}?{filter_of(request)}"
-    told = request.query_params.get("$skiptoken")
+    told = query_of(request, "$skiptoken")
     after = "" if told is None else str(paging.place(service.master, collection, told))
     rows = [one for one in rows if str(one["id"]) > after]
-    size = _size(request.query_params.get("$top"))
+    size = _size(query_of(request, "$top"))
     body: Json = {"value": rows[:size]}
     if len(rows) > size:
         token = paging.token(service.master, collection, rows[size - 1]["id"])
-        query = {name: value for name, value in request.query_params.items() if name != "$skiptoken"}
+        query = {name: value for name, value in request.query_params.items() if name.lower() != "$skiptoken"}
         path = quote(str(request.scope["path"]))
         body["@odata.nextLink"] = f"{origin(request)}{path}?{urlencode({**query, '$skiptoken': token})}"
     return JSONResponse(body)

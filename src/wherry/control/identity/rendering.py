@@ -5,6 +5,7 @@ A page runs no script, but for those that speak with a passkey: they may load th
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -25,7 +26,24 @@ from wherry.model.errors import ApiError
 Handler = Callable[[Request], Awaitable[Response]]
 
 HERE = Path(__file__).parent / "templates"
-_TEMPLATES = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def visible(value: Any) -> Any:
+    r"""Text from elsewhere with what nobody sees, or what reorders the words beside it, shown as `\uNNNN`.
+
+    A name must not make a page say something else than it says.  Called by the templates for every value.
+    """
+    if type(value) is not str:
+        return value
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=visible
+)
 _CSP = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 

@@ -1,7 +1,8 @@
 """What these pages share: the frame, forms of this browser, deeds that are decided and recorded as the API's are.
 
-Every value is text (Jinja escapes all), nothing but our own style sheet is loaded, no other page may frame them.  A
-deed needs a form that was made for this very browser and a sign-in of the last minutes.
+Every value is text (Jinja escapes all, `rendering.visible` shows what is hidden in it), nothing but our own style sheet
+is loaded, no other page may frame them.  A deed needs a form that was made for this very browser and a sign-in of the
+last minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ T = TypeVar("T")
 routes = Routes()
 
 _HERE = Path(__file__).parent / "templates"
-_TEMPLATES = Environment(loader=FileSystemLoader(_HERE), autoescape=True)
+_TEMPLATES = Environment(loader=FileSystemLoader(_HERE), autoescape=True, finalize=rendering.visible)
 _TEMPLATES.filters |= words.FILTERS
 _STYLE = (_HERE / "pages.css").read_text()
 _CSP = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from wherry.control import audit
 from wherry.control.access import Access, Routes, resource
 from wherry.control.arm import paging
-from wherry.control.arm.request import body_of, path_of
+from wherry.control.arm.request import body_of, path_of, query_of
 from wherry.control.caller import Caller
 from wherry.control.plane import caller, plane, request_id, source
 from wherry.control.services import vault_backup, vault_secrets
@@ -254,7 +254,7 @@ def _top(request: Request) -> int:
 
 
 def _after(request: Request) -> Any:
-    told = request.query_params.get("$skiptoken")
+    told = query_of(request, "$skiptoken")
     return None if told is None else paging.place(plane(request).master, _collection(request), told)
 
 

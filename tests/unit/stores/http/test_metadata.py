@@ -157,14 +157,14 @@ def test_metadata_that_does_not_fit_is_refused_and_counted_as_such() -> None:
 @given(st.dictionaries(
     st.sampled_from(["permissions", "modtime", "posix_owner", "posix_group", "hdi_isfolder", "other"]), st.text(),
 ))  # fmt: skip
-def test_metadata_of_strangers_never_fails(metadata: dict[str, str]) -> None:
+def test_attack_67_metadata_of_strangers_never_fails(metadata: dict[str, str]) -> None:
     entry = entry_of(b"n", 1, "no date", "", metadata)
 
     assert entry.mode is None or 0 <= entry.mode <= 0o7777
     assert entry.uid is None or 0 <= entry.uid < 2**32
 
 
-def test_malformed_metadata_is_unknown() -> None:
+def test_attack_67_malformed_metadata_is_unknown() -> None:
     bad = {"permissions": "99999999", "modtime": "1.5", "posix_owner": "-1", "posix_group": "\u0661"}
     entry = entry_of(b"n", 1, DATE, "", bad)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from wherry.control.services.secret_uris import SecretUri
 from wherry.control.services.types.addresses import service_url
@@ -28,6 +28,9 @@ HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
 SHARE = re.compile(r"[^\x00-\x1f\\/:*?\"<>|\[\]+=;,]{1,80}")
 STORAGE_ACCOUNT = "microsoft.storage/storageaccounts"
 MACHINE = "microsoft.hybridcompute/machines"
+
+_LEADS_ELSEWHERE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\\0]")
+_LONGEST_PATH = 4096
 
 
 def _id_of(type_key: str, what: str, value: str, target: str) -> str:
@@ -66,7 +69,15 @@ def absolute_path(value: str, target: str) -> str:
 
 
 def subpath(value: str, target: str) -> str | None:
-    """A path below an endpoint; as given, but for slashes around it."""
+    """A path below an endpoint; as given, but for slashes behind it.  `/` is the endpoint itself."""
+    if value.startswith("/") and value.strip("/"):
+        raise invalid(target, "A subpath begins below its endpoint: give it without a slash in front.")
+    if len(value.encode()) >= _LONGEST_PATH:
+        raise invalid(target, f"A subpath has less than {_LONGEST_PATH} bytes.")
+    # Nobody here reads it so, but whoever does further on must not find a way up in it.
+    plain = value.rstrip("/")
+    if (decoded := unquote(plain)) != plain and _LEADS_ELSEWHERE.search(decoded):
+        raise invalid(target, "A subpath is written as it is, without anything encoded that leads elsewhere.")
     try:
         names.clean_subpath(value)
     except UsageError as refused:
