@@ -24,11 +24,13 @@ from wherry.control.audit import Record
 from wherry.control.db.engine import companion
 from wherry.control.identity import sessions
 from wherry.control.plane import Plane, plane, request_id, source
-from wherry.control.refusals import Refusal
+from wherry.control.refusals import NotTheirs, Refusal
+from wherry.control.services import limits
 from wherry.model.errors import ApiError
 from wherry.trust.policy import Decision
 from wherry.trust.principals import Principal
 
+FOREIGN_RECORDS = 10
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -158,6 +160,10 @@ async def _accounted(request: Request, handle: Handler, record: Record, *, routi
     token = companion.set(ride)
     try:
         response = await handle(request)
+    except NotTheirs as foreign:
+        written = True
+        await _note_foreign(request, record, foreign)
+        raise
     except ApiError as refused:
         record = _refused(record, refused)
         raise
@@ -176,6 +182,9 @@ async def _read(request: Request, handle: Handler, record: Record) -> Response:
     service = plane(request)
     try:
         response = await handle(request)
+    except NotTheirs as foreign:
+        await _note_foreign(request, record, foreign)
+        raise
     except ApiError as refused:
         if refused.status == 403:
             await service.database.write(audit.append, _refused(record, refused), service.clock())
@@ -184,6 +193,21 @@ async def _read(request: Request, handle: Handler, record: Record) -> Response:
         raise
     service.counters.count(request.state.principal, record.action, "allowed", service.clock())
     return response
+
+
+async def _note_foreign(request: Request, record: Record, foreign: NotTheirs) -> None:
+    """Who asks for what is another's is in the trail, a few times a minute; beyond that it is counted."""
+    service = plane(request)
+    told, now = replace(record, result="denied", status=foreign.status, reason=foreign.code), service.clock()
+    if not await service.database.write(_append_some, told, now):
+        service.counters.count(request.state.principal, record.action, "denied", now)
+
+
+def _append_some(conn: Connection, record: Record, now: float) -> bool:
+    if not limits.hit(conn, f"not theirs/{record.actor}", FOREIGN_RECORDS, 60.0, now):
+        return False
+    audit.append(conn, record, now)
+    return True
 
 
 def _refused(record: Record, refused: ApiError) -> Record:

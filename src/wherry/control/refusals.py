@@ -32,6 +32,13 @@ class Refusal(ApiError):
         return self
 
 
+class NotTheirs(ApiError):
+    """404 about what is another's or nobody's, which the answer does not tell apart; the audit trail has it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(404, code, message)
+
+
 def unauthenticated(
     code: str, message: str, authority: str, *, error: str = "invalid_token", resource: str = ""
 ) -> Refusal:

@@ -1,16 +1,22 @@
-"""Every route by everybody: who gets what stands in `routes.txt`, one line a route; nothing else is served."""
+"""Every route by everybody: who gets what stands in `routes.txt`, one line a route; nothing else is served.
+
+And what the audit trail has of an agent that asks for what belongs to another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.control.callers import Cast
 from tests.unit.control.casting import assembled, at_work
 from tests.unit.control.conftest import Made
+from wherry.control import audit
 from wherry.control.areas import AREAS
+from wherry.control.guard import FOREIGN_RECORDS
 
 TABLE = Path(__file__).with_name("routes.txt")
 # What would take away what the rest is shown with.
@@ -51,3 +57,39 @@ async def test_everybody_gets_what_the_table_says(cast: Cast, kind: str, tmp_pat
             if found != wanted:
                 wrong.append(f"{route}: {found}, and not {wanted}")
     assert not wrong, f"{kind} gets " + "\n".join(wrong)
+
+
+def trail(cast: Cast, action: str) -> list[dict[str, Any]]:
+    """What an agent of another mover was refused."""
+    with cast.plane.database.snapshot() as conn:
+        records = [one for one in audit.records(conn) if one["action"] == action]
+    return [one for one in records if one.get("actor_name") == "other" or one["result"] == "counted"]
+
+
+async def test_attack_43_an_agent_that_asks_for_what_is_anothers_is_in_the_trail_and_does_not_flood_it(
+    made: Made, tmp_path: Path
+) -> None:
+    with assembled(made, tmp_path) as cast, at_work(cast.plane, tmp_path):
+        asked = [route for route in ROWS if "{run}" in route]
+        for route in asked:
+            assert await cast.outcome("other", *route.split(" ", 1)) == "404"
+        (run,) = {one["scope"].split("/")[4] for one in trail(cast, "wherry/agent")}
+        assert run == cast.names["run"]
+        told = {(one["result"], one["status"], one["reason"]) for one in trail(cast, "wherry/agent")}
+        assert (len(trail(cast, "wherry/agent")), told) == (len(asked), {("denied", 404, "RunNotFound")})
+        for _ in range(20):
+            await cast.outcome("other", "POST", "/agent/v1/runs/{run}/release")
+        assert len(trail(cast, "wherry/agent")) == FOREIGN_RECORDS
+        with cast.plane.database.transaction() as conn:
+            cast.plane.counters.flush(conn, cast.plane.clock(), everything=True)
+        (counted,) = [one for one in trail(cast, "wherry/agent") if one["result"] == "counted"]
+        assert (counted["count"], counted["details"]["result"]) == (
+            len(asked) + 20 - FOREIGN_RECORDS,
+            "denied",
+        )
+        assert audit_is_whole(cast)
+
+
+def audit_is_whole(cast: Cast) -> bool:
+    with cast.plane.database.snapshot() as conn:
+        return audit.verify(conn) is None

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, select
 from wherry.control import wakeups
 from wherry.control.db.tables_identity import meta
 from wherry.control.db.tables_ledger import segments
+from wherry.control.refusals import NotTheirs
 from wherry.control.services import partition_rows, phases, presence, run_end, run_log, run_state
 from wherry.control.services.run_state import RunState
 from wherry.model import ledger
@@ -170,7 +171,7 @@ def incarnation(conn: Connection) -> str:
 
 def absent(run: str) -> ApiError:
     """404 for a run or lease that is none, or not the caller's: the answer tells no difference."""
-    return ApiError(404, "RunNotFound", f"There is no lease of yours on run '{run}'.")
+    return NotTheirs("RunNotFound", f"There is no lease of yours on run '{run}'.")
 
 
 def _known(conn: Connection, run_id: str, token: Token, holder: Holder) -> tuple[RunState, Partition]:
