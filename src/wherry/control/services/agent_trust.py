@@ -134,7 +134,7 @@ def lock(conn: Connection, oid: str, why: str, now: float) -> None:
         "wherry/agent-locked", "denied", scope=key or "", actor=oid, actor_kind="agent", actor_name=name, reason=why
     )  # fmt: skip
     audit.append(conn, record, now)
-    log.error("an agent is locked: two hold its identity", extra={"agent": key or oid, "reason": why})
+    log.error("an agent is locked", extra={"agent": key or oid, "reason": why})
 
 
 def lapsed(conn: Connection, oid: str, now: float) -> str:
@@ -220,7 +220,9 @@ def _signer(conn: Connection, master: MasterKey, now: float) -> bytes:
     """The key that signs states: kept sealed, so that it outlives a change of the master key."""
     try:
         return bytes.fromhex(vault.get_secret(conn, master, _SIGNER))
-    except ApiError:
+    except ApiError as none:
+        if none.code != vault.ABSENT:
+            raise
         made = secrets.token_bytes(32)
         vault.put_secret(conn, master, _SIGNER, made.hex(), "", now)
         return made

@@ -13,6 +13,8 @@ from wherry.model import ids
 from wherry.model.errors import ApiError
 from wherry.trust.keys import MasterKey
 
+ABSENT = "SecretNotFound"
+
 
 def put_secret(conn: Connection, master: MasterKey, name: str, value: str, by: str, now: float) -> None:
     """Keep `value` for `name`, in place of what was there; `by` is the object id of who gave it."""
@@ -27,7 +29,7 @@ def get_secret(conn: Connection, master: MasterKey, name: str) -> str:
     key = ids.key(name)
     sealed = conn.execute(select(secrets.c.sealed).where(secrets.c.name == key)).scalar()
     if sealed is None:
-        raise ApiError(404, "SecretNotFound", f"There is no secret for '{name}'.")
+        raise ApiError(404, ABSENT, f"There is no secret for '{name}'.")
     return master.unseal(sealed, context(key)).decode()
 
 
