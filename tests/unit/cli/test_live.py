@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 import threading
 
@@ -94,3 +96,20 @@ def test_the_screen_has_no_thread_before_there_is_something_to_show(monkeypatch:
         [drawing] = set(threading.enumerate()) - before
     drawing.join(10)
     assert not drawing.is_alive()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_attack_59_no_word_from_elsewhere_acts_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    evil = "\x1b[2Jname\x1b]0;title\x07\u202e\x9b31m\n[bold]"
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Screen(evil, every=0.0) as screen:
+        screen.show(Moment(evil, {"Scanned": 1}, {}, note=evil))
+
+    assert r"\x1b[2Jname\x1b]0;title\x07\u202e\x9b31m\n[bold]" in shown.getvalue()
+    # The screen draws by escapes of its own.
+    drawn = re.sub(r"\x1b\[(\?25[hl]|[0-9;]*m|2?K|1A)|\r", "", shown.getvalue())
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", drawn)

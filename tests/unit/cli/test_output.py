@@ -83,7 +83,9 @@ def test_a_query_that_does_not_work_is_a_usage_error(query: str) -> None:
 
 
 @pytest.mark.parametrize("form", [Format.TABLE, Format.TSV, Format.JSON, Format.JSONC])
-def test_a_terminal_is_not_steered_by_data(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attack_59_a_terminal_is_not_steered_by_data(
+    form: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
     hostile = [{"name": "\x1b]0;owned\x07\x9b2J\u202e [bold]x[/bold]", "properties": {"place": "a\nb"}}]
 
     printed = shown(capsys, hostile, COLUMNS, form)
@@ -93,7 +95,7 @@ def test_a_terminal_is_not_steered_by_data(form: Format, capsys: pytest.CaptureF
     assert "[bold]x[/bold]" in printed
 
 
-def test_messages_are_made_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_attack_59_messages_are_made_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     tell("\x1b[31mred")
 
     assert capsys.readouterr().err == "\\x1b[31mred\n"

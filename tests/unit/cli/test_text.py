@@ -11,7 +11,7 @@ from wherry.cli.text import json_safe, one_line, printable, without_secrets
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202egnp.exe \x00 \udcff \ufeff"
 
 
-def test_a_terminal_gets_nothing_that_it_obeys() -> None:
+def test_attack_59_a_terminal_gets_nothing_that_it_obeys() -> None:
     shown = printable(HOSTILE)
 
     assert shown == r"\x1b]0;owned\x07 \x9b31m \u202egnp.exe \x00 \xff \ufeff"

@@ -55,7 +55,7 @@ def test_a_certificate_that_does_not_fit_its_key(state):
         serve.run(state, "127.0.0.1:0", tls_cert=state / "none.pem", tls_key=state / "k.pem")
 
 
-def test_a_line_of_the_log_is_json_with_known_fields_only():
+def test_attack_59_a_line_of_the_log_is_json_with_known_fields_only():
     record = logging.LogRecord("wherry", logging.INFO, __file__, 1, "said %s", ("so\n",), None)
     record.request_id = "id"
     record.password = "canary-4711"
