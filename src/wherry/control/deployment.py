@@ -1,6 +1,7 @@
 """The state directory of a control plane: made once, opened by one process at a time.
 
     wherry.db  master.key (0600)  ca.pem  tls/{server.pem,server.key}  deployment.json  version  lock  admin.sock
+    audit.head  standing  (what tells a database that was put back: `audit_state`, `services.standing`)
 
 A new directory is built beside its place and renamed into it, so a half-made one never exists.  `create_or_open`
 holds an exclusive lock until `close`; `describe` reads what `wherry env` prints and takes no lock.

@@ -10,10 +10,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import anyio.to_thread
 from sqlalchemy import Connection, delete
 from sqlalchemy.exc import OperationalError
 
-from wherry.control import audit_state
+from wherry.control import audit_state, deployment
 from wherry.control.db.tables_identity import (
     attempts,
     device_codes,
@@ -23,7 +24,7 @@ from wherry.control.db.tables_identity import (
     sessions,
 )
 from wherry.control.plane import Plane
-from wherry.control.services import signing, vault_secrets
+from wherry.control.services import signing, standing, vault_secrets
 
 log = logging.getLogger("wherry.control")
 
@@ -37,6 +38,11 @@ async def running(plane: Plane) -> AsyncIterator[None]:
     """Do the duties every minute while the application lives; at its end write all counts and sign the trail."""
     if not await audit_state.reconcile(plane):
         log.error("the audit trail does not go on from audit.head: see its record wherry/audit/discontinuity")
+        held = await plane.database.write(
+            standing.withdraw, plane.master, _read_standing(plane), plane.clock()
+        )
+        log.error("all tokens are void, and what had been taken away is taken away again: %d", held)
+    await keep_standing(plane)
     task = asyncio.create_task(_run(plane))
     try:
         yield
@@ -46,6 +52,19 @@ async def running(plane: Plane) -> AsyncIterator[None]:
             await task
         await plane.database.write(plane.counters.flush, plane.clock(), everything=True)
         await audit_state.seal(plane)
+        await keep_standing(plane)
+
+
+async def keep_standing(plane: Plane) -> None:
+    """Tell the file beside the database what is in force now."""
+    told = await plane.database.read(standing.now_in_force)
+    if plane.state is not None and told != _read_standing(plane):
+        await anyio.to_thread.run_sync(deployment.replace, plane.state / standing.FILE, told.encode())
+
+
+def _read_standing(plane: Plane) -> str | None:
+    file = None if plane.state is None else plane.state / standing.FILE
+    return file.read_text() if file is not None and file.exists() else None
 
 
 def tidy(conn: Connection, now: float) -> None:
@@ -69,6 +88,7 @@ async def _run(plane: Plane) -> None:
             await plane.database.write(vault_secrets.purge_due, plane.clock())
             await plane.database.write(plane.counters.flush, plane.clock())
             await audit_state.seal(plane)
+            await keep_standing(plane)
             await plane.database.write(signing.rotate, plane.master, plane.clock())
         except OperationalError as trouble:
             # A locked or full database: the next minute tries again.
