@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from tests.buckets import BucketServer, running_buckets
 from tests.conformance.conftest import PART, QUICK, Case
-from wherry.model.errors import Corrupt, Denied
+from wherry.control.broker import s3_calls
+from wherry.model.errors import Corrupt, Denied, Unavailable
 from wherry.stores.http.checksum import md5
 from wherry.stores.s3 import multipart, objects
 from wherry.stores.s3.objects import crc
@@ -106,3 +108,26 @@ def test_a_server_of_another_authority_is_denied_and_gets_no_request(
         with pytest.raises(Denied, match="not trusted"):
             store.probe()
         store.close()
+
+
+def test_the_authority_of_an_endpoint_is_trusted_by_agents_and_drivers_and_no_other(
+    secure: BucketServer,
+) -> None:
+    bucket, origin = secure.bucket("own"), f"{secure.scheme}://{secure.host}"
+    spec = secure.spec(bucket)
+    ours = Path(spec.ca_file).read_text()
+    other = create_ca("other", time.time()).certificate.decode()
+
+    store = S3Store(replace(spec, ca_file="", ca_pem=ours), patience=QUICK)
+    assert list(store.list(b"")) == []
+    store.close()
+    store = S3Store(replace(spec, ca_file="", ca_pem=other), patience=QUICK)
+    with pytest.raises(Denied, match="not trusted"):
+        store.probe()
+    store.close()
+
+    for ca, trusted in ((ours, True), (other, False), ("", False)):
+        client = s3_calls.client("s3", origin, "us-east-1", spec.identity, spec.secret, ca=ca)
+        with nullcontext() if trusted else pytest.raises(Unavailable, match="SSLError"), s3_calls.told():
+            assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+        client.close()

@@ -182,7 +182,7 @@ class Session:
         if place.kind == BUCKET and side == "target":
             key = ledger.credential(grant.token)
             opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret, private=self._private)
-            return replace(opened, identity=key.identity, region=key.region)
+            return replace(opened, identity=key.identity, region=key.region, ca_pem=key.ca)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
 
     def _check_not_ours(self, place: Place) -> None:

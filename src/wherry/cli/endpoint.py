@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -86,6 +87,14 @@ def create(
             metavar="URL", show_default=False, help="Where its users are managed, if not where the bucket is."
         ),
     ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Certificate (PEM) that the bucket's service is trusted by, where it is not a public authority's.",
+        ),
+    ] = None,
     role_arn: Annotated[
         str | None,
         typer.Option(
@@ -111,7 +120,9 @@ def create(
             if path is not None or storage_account_id is not None or container is not None:
                 raise UsageError("An endpoint is one place: a folder, a container or a bucket.")
             told = _bucket(bucket_url, access_key_uri, secret_key_uri, role_arn)
-            told["wherry"] |= described(None, region=region, iamEndpoint=iam_endpoint)
+            told["wherry"] |= described(
+                None, region=region, iamEndpoint=iam_endpoint, caCertificate=ca_file and _text_of(ca_file)
+            )
         else:
             told = _place(here, path, storage_account_id, container)
         properties = described(description, endpointKind=kind and kind.value, **told)
@@ -166,3 +177,10 @@ def _bucket(url: str, identity: str | None, secret: str | None, role: str | None
         uris = {"accessKeyUri": identity, "secretKeyUri": secret}
         return told | {"credentials": {"type": "AzureKeyVaultS3WithHMAC", **uris}}
     raise UsageError("A bucket needs both --access-key-uri and --secret-key-uri, or --role-arn.")
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as trouble:
+        raise UsageError(f"{file} cannot be read as text.") from trouble

@@ -46,13 +46,14 @@ _LONGEST_DETAIL = 2000
 class Credential:
     """What opens the target: a SAS for a container, a key with its id for a bucket, nothing for a folder.
 
-    `expires_at` in ISO 8601.
+    `expires_at` in ISO 8601; `ca` holds certificates that its server is trusted by, where that is not the system's.
     """
 
     secret: str = field(repr=False)
     expires_at: str = ""
     identity: str = ""
     region: str = ""
+    ca: str = ""
 
 
 class AgentProtocol:
@@ -174,7 +175,7 @@ class LeasedLedger:
     def credential(self, token: Token) -> Credential:
         """What opens the target, as long as leases of this run live."""
         found = self._call("credential", {"token": token_to_json(token), "side": "target"})
-        told = (str(found.get(name) or "") for name in ("secret", "expiresAt", "identity", "region"))
+        told = (str(found.get(name) or "") for name in ("secret", "expiresAt", "identity", "region", "ca"))
         return Credential(*told)
 
     def release(self, token: Token, code: str = "", detail: str = "") -> None:

@@ -366,7 +366,8 @@ class StoreSpec:
     the root count as what they lead to; `region` and `identity` (the id of an access key) are of S3; `secret`:
     a SAS, a token (`Bearer …`) or the secret of that key, with a session token after a line break, in no text form;
     `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there; `private`: only at
-    addresses that are not reached from the Internet.
+    addresses that are not reached from the Internet; `ca_pem`: certificates that its server is trusted by, and
+    by no other, as `ca_file` is for a file of them.
     """
 
     kind: str
@@ -382,3 +383,4 @@ class StoreSpec:
     identity: str = ""
     manifest: str = ""
     private: bool = False
+    ca_pem: str = ""

@@ -24,6 +24,7 @@ from wherry.control.services.resources import Conditions
 from wherry.control.services.types.registry import target
 from wherry.control.services.vault_secrets import Wanted
 from wherry.model.errors import ApiError, RunError
+from wherry.trust.authority import create_ca, issue_server
 from wherry.trust.roles import OWNER, VAULT_SECRETS_USER
 
 VAULTS = f"{GROUP}/providers/Microsoft.KeyVault/vaults"
@@ -124,6 +125,34 @@ def test_an_endpoint_tells_what_access_to_it_can_be_limited_to(made: Deployment)
     assert [one[1] for one in found.values()] == [True, True, False]
     assert "It is not limited to this run." in found["smb-secret"][2]
     assert "unproven here" in found["s3-session"][2]
+
+
+def test_the_authority_of_a_bucket_goes_with_its_runs(made: Deployment) -> None:
+    ca = create_ca("own", time.time())
+    text = ca.certificate.decode()
+    leaf = issue_server(ca, ["s3.example.net"], time.time()).certificate.decode().split("-----END", 1)[0]
+    role = {"credentialDriver": "s3-session", "roleArn": "arn:aws:iam::123456789012:role/mover"}
+
+    def told(certificate: str) -> str:
+        body: dict[str, Any] = {"endpointType": "S3WithHMAC", "sourceUri": "https://s3.example.net/bucket"}
+        body |= {"wherry": role | {"caCertificate": certificate}}
+        with made.database.transaction() as conn:
+            stage = Stage(conn, time.time())
+            place = target(f"{MOVER}/endpoints/own")
+            endpoints.put(conn, stage.caller, place, {"properties": body}, Conditions(), vault_of)
+            endpoint = resource_store.find(conn, f"{MOVER}/endpoints/own")
+            opening = run_sides.opening_of(conn, endpoint) if endpoint else None
+        assert opening is not None
+        return str(opening.told["ca"])
+
+    assert told(text) == text
+    assert told("") == ""
+    leaf += "-----END CERTIFICATE-----\n"
+    for refused in ("no certificate", text[:200], text + ca.key.decode(), leaf):
+        with pytest.raises(ApiError) as answer:
+            told(refused)
+        assert (answer.value.status, answer.value.target) == (400, "properties.wherry.caCertificate")
+        assert "PRIVATE KEY-----" not in answer.value.message
 
 
 def test_attack_50_a_backup_opens_in_another_vault_for_who_may_read_it_where_it_was(made: Deployment) -> None:

@@ -44,11 +44,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the holder of a lease gets: `identity` (id of a key, name of a user), the secret, a region of S3."""
+    """What the holder of a lease gets: `identity` (id of a key, name of a user), the secret, a region of S3.
+
+    `ca`: certificates that the server is trusted by, where that is not for the system to say.
+    """
 
     secret: str = field(default="", repr=False)
     identity: str = ""
     region: str = ""
+    ca: str = ""
 
     def to_json(self) -> Json:
         return asdict(self)

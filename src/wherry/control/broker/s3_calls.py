@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from wherry.model.errors import RunError, Unavailable
@@ -21,9 +24,19 @@ _making = threading.Lock()
 
 
 def client(
-    service: str, endpoint: str, region: str, identity: str = "", secret: str = "", token: str = ""
+    service: str,
+    endpoint: str,
+    region: str,
+    identity: str = "",
+    secret: str = "",
+    token: str = "",
+    *,
+    ca: str = "",
 ) -> Any:
-    """A client of one service; without an identity its requests are not signed.  The caller closes it."""
+    """A client of one service; without an identity its requests are not signed.  The caller closes it.
+
+    `ca`: certificates that the service is trusted by, and by no other; empty for those of the system.
+    """
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -38,8 +51,22 @@ def client(
     with _making:
         return _session().client(
             service, region_name=region or _REGION, endpoint_url=endpoint or None, config=config,
+            verify=_file_of(ca) if ca else None,
             aws_access_key_id=identity or None, aws_secret_access_key=secret or None, aws_session_token=token or None,
         )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_of(ca: str) -> str:
+    """A file with these certificates, which botocore takes by name only; all go with the process."""
+    made = Path(_certificates().name) / f"{sha256(ca.encode()).hexdigest()}.pem"
+    made.write_text(ca)
+    return str(made)
+
+
+@functools.cache
+def _certificates() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="wherry-ca-")
 
 
 @functools.cache

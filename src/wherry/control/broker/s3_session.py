@@ -43,7 +43,9 @@ class S3Session:
         policy = s3_policy.document(facts["bucket"], facts.get("region", ""), wanted.prefix, wanted.access)
         if len(policy) > LONGEST_POLICY:
             raise RunError("AZSM1022", "The path of the folder is too long for a session policy.")
-        sts = s3_calls.client("sts", facts.get("stsEndpoint", ""), facts.get("region", ""))
+        sts = s3_calls.client(
+            "sts", facts.get("stsEndpoint", ""), facts.get("region", ""), ca=facts.get("ca", "")
+        )
         try:
             with told():
                 found = sts.assume_role_with_web_identity(
@@ -57,7 +59,8 @@ class S3Session:
             sts.close()
         secret = f"{found['SecretAccessKey']}\n{found['SessionToken']}"
         ends: datetime = found["Expiration"]
-        return Issued(Material(secret, found["AccessKeyId"], facts.get("region", "")), ends.timestamp())
+        material = Material(secret, found["AccessKeyId"], facts.get("region", ""), facts.get("ca", ""))
+        return Issued(material, ends.timestamp())
 
     def renew(self, wanted: Wanted, material: Material, until: float) -> Issued:
         """A new session; the old one goes on to its own end."""

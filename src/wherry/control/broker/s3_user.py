@@ -48,7 +48,12 @@ class S3User:
                 for old in iam.list_access_keys(UserName=wanted.id)["AccessKeyMetadata"]:
                     iam.delete_access_key(UserName=wanted.id, AccessKeyId=old["AccessKeyId"])
                 made = iam.create_access_key(UserName=wanted.id)["AccessKey"]
-        material = Material(made["SecretAccessKey"], made["AccessKeyId"], wanted.told.get("region", ""))
+        material = Material(
+            made["SecretAccessKey"],
+            made["AccessKeyId"],
+            wanted.told.get("region", ""),
+            wanted.told.get("ca", ""),
+        )
         if not self._wait_until(wanted, material, open_=True):
             raise Unavailable("the service does not let the new user in yet")
         return Issued(material, float(int(until)))
@@ -91,7 +96,14 @@ class S3User:
         identity, secret = (
             self.secrets.named(facts[name], facts["author"]) for name in ("accessKeyUri", "secretKeyUri")
         )
-        iam = s3_calls.client("iam", facts.get("iamEndpoint", ""), facts.get("region", ""), identity, secret)
+        iam = s3_calls.client(
+            "iam",
+            facts.get("iamEndpoint", ""),
+            facts.get("region", ""),
+            identity,
+            secret,
+            ca=facts.get("ca", ""),
+        )
         try:
             yield iam
         finally:
@@ -101,7 +113,9 @@ class S3User:
 def _works(wanted: Wanted, material: Material) -> bool:
     """Whether the service lets the holder of a key list the run's folder at this moment."""
     facts, below = wanted.told, s3_policy.folder(wanted.prefix)
-    s3 = s3_calls.client("s3", facts["endpoint"], material.region, material.identity, material.secret)
+    s3 = s3_calls.client(
+        "s3", facts["endpoint"], material.region, material.identity, material.secret, ca=facts.get("ca", "")
+    )
     let_in = False
     try:
         with s3_calls.told(*_REFUSALS):

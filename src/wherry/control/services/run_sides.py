@@ -113,6 +113,7 @@ def _bucket(endpoint: Resource, subpath: bytes) -> Side:
         "author": endpoint.state.get("credentialsSetBy", ""),
         **{name: told.get("credentials", {}).get(name, "") for name in ("accessKeyUri", "secretKeyUri")},
         **{name: ours[name] for name in ("roleArn", "stsEndpoint", "audience") if name in ours},
+        "ca": ours.get("caCertificate", ""),
         "iamEndpoint": ours.get("iamEndpoint", _iam(origin, parts.hostname or "")),
     }  # fmt: skip
     place = f"{origin}/{bucket}"

@@ -77,6 +77,7 @@ class Wire:
         answer_seconds: float = ANSWER_SECONDS,
         *,
         private: bool = False,
+        ca_pem: str = "",
     ) -> None:
         self.address = address
         self._private = private
@@ -87,10 +88,10 @@ class Wire:
         self._session: ssl.SSLSession | None = None
         if address.secure:
             try:
-                self._context = ssl.create_default_context(cafile=ca_file or None)
+                self._context = ssl.create_default_context(cafile=ca_file or None, cadata=ca_pem or None)
             except OSError as error:
                 raise UsageError(
-                    f"The CA file {ca_file} cannot be read: {error.strerror or error}."
+                    f"The CA file {ca_file or 'of the place'} cannot be read: {error.strerror or error}."
                 ) from error
         self._local = threading.local()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -6,6 +6,7 @@ Each function takes a value and its target and gives the value to keep, or raise
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -101,6 +102,22 @@ def secret_uri(value: str, target: str) -> str | None:
         return SecretUri.parse(value).text
     except RunError as refused:
         raise invalid(target, refused.detail) from refused
+
+
+def certificates(value: str, target: str) -> str | None:
+    """Certificates of authorities as PEM, and nothing that is secret; an empty text clears them."""
+    if not value:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=value)
+    except (ssl.SSLError, ValueError) as broken:
+        raise invalid(target, "Certificates as PEM text are expected.") from broken
+    if "PRIVATE KEY" in value:
+        raise invalid(target, "This holds a private key: it is no secret any more. Send certificates only.")
+    if not context.get_ca_certs():
+        raise invalid(target, "None of these is the certificate of an authority.")
+    return value
 
 
 def half_hour(value: int, target: str) -> int:

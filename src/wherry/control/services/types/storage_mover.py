@@ -43,6 +43,7 @@ _BUCKET = (
     Field("stsEndpoint", longest=2048, check=service_url),
     Field("roleArn", longest=2048, pattern=values.ROLE),
     Field("audience", longest=256),
+    Field("caCertificate", longest=32768, check=values.certificates),
 )
 
 ENDPOINT = ResourceType(
