@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from wherry.control.audit import Counters
 from wherry.control.db.engine import Database
+from wherry.control.hashing import Hashing
 from wherry.control.services import signing
 from wherry.control.settings import Settings
 from wherry.trust.keys import MasterKey
@@ -39,7 +39,7 @@ class Plane:
 
     `public_url` has no trailing slash; `origins` are all `https://host:port` that proofs may name; `stopping` is
     set when the process is asked to stop, so that long polls answer at once.  `state` is the state directory,
-    for what is kept in files there; `hashing` bounds how many passwords are checked at a time.
+    for what is kept in files there; `hashing` bounds how many passwords are checked and wait for it.
     """
 
     database: Database
@@ -56,7 +56,7 @@ class Plane:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     nonces: Nonces = field(default_factory=Nonces)
     seen: Seen = field(default_factory=Seen)
-    hashing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    hashing: Hashing = field(default_factory=Hashing)
     parts: dict[type, object] = field(default_factory=dict)
     _ring: tuple[float, KeyRing] | None = None
 

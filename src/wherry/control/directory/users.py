@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
-import anyio.to_thread
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -113,10 +113,10 @@ async def change_own(
     _refuse_weak(new, user.login)
     first = service.settings.first_password_seconds
     _, verifier = await service.database.read(users.verifier_of, user.login, caller.now, first)
-    right = await anyio.to_thread.run_sync(passwords.matches, verifier, current, limiter=service.hashing)
+    right = await service.hashing.run(user.oid, partial(passwords.matches, verifier, current))
     if not await service.database.write(_count, user.login, address, right, caller.now):
         raise ApiError(400, "InvalidPassword", "The current password is wrong, or there were too many tries.")
-    made = await anyio.to_thread.run_sync(passwords.protect, new, limiter=service.hashing)
+    made = await service.hashing.run(user.oid, partial(passwords.protect, new))
     await service.database.write(_set_own, caller, user.oid, made, keep)
 
 
@@ -140,7 +140,7 @@ async def _password(service: Plane, body: Json, login: str) -> tuple[str, bool] 
     chosen = password(profile, "password")
     _refuse_weak(chosen, login)
     force = truth(profile, "forceChangePasswordNextSignIn")
-    made = await anyio.to_thread.run_sync(passwords.protect, chosen, limiter=service.hashing)
+    made = await service.hashing.run(login, partial(passwords.protect, chosen))
     return made, force is not False
 
 

@@ -7,8 +7,8 @@ nothing but the page that changes it, and that for a day only.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import anyio.to_thread
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -92,7 +92,7 @@ async def change_password(request: Request) -> Response:
     if not factor and await service.database.read(_factor_first, oid):
         trouble = "Sign in with your second factor first, then change the password."
         return page(request, "signin.html", 403, user_code=user_code, trouble=trouble)
-    verifier = await anyio.to_thread.run_sync(passwords.protect, new, limiter=service.hashing)
+    verifier = await service.hashing.run(source(request), partial(passwords.protect, new))
     changed = record(request, oid, "allowed", action="wherry/directory/password")
     await service.database.write(_set_password, oid, verifier, service.clock(), changed)
     return await passage.password_known(request, service, oid, login, user_code, factor)
@@ -136,7 +136,7 @@ async def _check_password(request: Request, service: Plane, login: str, password
         return None
     first = service.settings.first_password_seconds
     oid, verifier = await service.database.read(users.verifier_of, login, now, first)
-    right = await anyio.to_thread.run_sync(passwords.matches, verifier, password, limiter=service.hashing)
+    right = await service.hashing.run(source(request), partial(passwords.matches, verifier, password))
     denied = record(request, oid or "", "denied", "wrong password")
     return oid if await service.database.write(_count_attempt, login, right, now, denied) else None
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-import anyio.to_thread
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
@@ -104,8 +104,8 @@ async def _admitted(service: Plane, claim: Claim, scope: Scope, record: Record) 
     certificates = await service.database.read(_certificates, claim.client_id)
     audiences = _audiences(service)
     # Signatures are checked on another thread, outside of any transaction.
-    verified, credential = await anyio.to_thread.run_sync(
-        _verify, claim, certificates, audiences, now, limiter=service.hashing
+    verified, credential = await service.hashing.run(
+        claim.client_id, partial(_verify, claim, certificates, audiences, now)
     )
     return await service.database.write(
         _by_assertion, claim, verified, credential, scope.audience, now, record

@@ -8,10 +8,10 @@ ours, and `passage` asks for a second factor unless the provider is told to coun
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-import anyio.to_thread
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -110,7 +110,7 @@ async def _admitted(
     request: Request, service: Plane, provider: Provider, person: Person, user_code: str
 ) -> Response:
     random = passwords.random_password()
-    verifier = await anyio.to_thread.run_sync(passwords.protect, random, limiter=service.hashing)
+    verifier = await service.hashing.run(source(request), partial(passwords.protect, random))
     told = replace(_record(request, provider, "allowed"), details=_details(provider, person))
     known = await service.database.write(_admit, provider, person, verifier, told, service.clock())
     if known is None:

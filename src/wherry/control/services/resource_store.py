@@ -22,6 +22,10 @@ from wherry.model.errors import ApiError
 
 Json = dict[str, Any]
 
+MOST_BESIDE = 5_000
+MOST_IN_GROUP = 50_000
+"""How many resources there may be: of one kind in one place, of all kinds in a resource group."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -109,6 +113,7 @@ def insert(  # noqa: PLR0913 - the columns that a creator sets
         created_at=caller.now, created_by=caller.name, created_by_type=caller.kind,
         modified_at=caller.now, modified_by=caller.name, modified_by_type=caller.kind,
     )  # fmt: skip
+    _require_room(conn, made)
     values = {name: getattr(made, name) for name in Resource.__dataclass_fields__}
     try:
         with conn.begin_nested():
@@ -118,6 +123,24 @@ def insert(  # noqa: PLR0913 - the columns that a creator sets
             409, "ResourceExists", f"'{resource_id}' or what it stands for exists already."
         ) from clash
     return made
+
+
+def _require_room(conn: Connection, made: Resource) -> None:
+    """409 when there are as many resources as may be: of a kind in one place, of all kinds in a group."""
+    beside = select(resources.c.key).where(
+        resources.c.parent_key == made.parent_key, resources.c.type == made.type
+    )
+    group = "/".join(made.key.split("/")[:5])
+    inside = select(resources.c.key).where(_below(group))
+    for query, most in ((beside, MOST_BESIDE), (inside, MOST_IN_GROUP)):
+        few = query.limit(most).subquery()
+        if conn.execute(select(sql.func.count()).select_from(few)).scalar_one() >= most:
+            raise ApiError(
+                409,
+                "ResourceQuotaExceeded",
+                f"There are {most} resources already that '{made.name}' would be one more of. Delete what is not "
+                "needed any more, or use another resource group.",
+            )
 
 
 def rewrite(conn: Connection, caller: Caller, key: str, **columns: Any) -> Resource:
