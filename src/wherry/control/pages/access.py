@@ -1,4 +1,6 @@
-"""The page *Access*: who reaches which target now, until when and why; past grants; and taking access away."""
+"""The page *Access*: who reaches which target now, until when and why; consents beforehand; past grants; and taking
+access away.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from wherry.control import authorization
 from wherry.control.access import Routes
 from wherry.control.caller import Caller
-from wherry.control.pages.frame import asks, do, form, page, signed_in
+from wherry.control.pages.frame import asks, do, first_row, form, page, signed_in
 from wherry.control.plane import plane
 from wherry.control.services import access_questions, overviews, role_assignments, role_requests
 from wherry.control.services.resource_store import Json
@@ -22,10 +24,13 @@ routes = Routes()
 
 @routes.get("/access", signed_in())
 async def overview(request: Request) -> Response:
-    """Every target that the person may know of."""
+    """Every target that the person may know of, and consents that stand."""
     database, who = plane(request).database, asks(request)
+    targets = await database.read(overviews.targets, who, first_row(request))
     values: Json = {
-        "targets": await database.read(overviews.targets, who),
+        "targets": targets.rows,
+        "following": targets.following,
+        "standing": await database.read(overviews.standing, who),
         "past": await database.read(overviews.past, who),
         "revoked": "revoked" in request.query_params,
     }

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from wherry.control.access import Routes
 from wherry.control.caller import Caller
-from wherry.control.pages.frame import asks, do, form, page, signed_in
+from wherry.control.pages.frame import asks, do, first_row, form, page, signed_in
 from wherry.control.plane import plane
 from wherry.control.services import overviews, resources
 from wherry.control.services.overviews import AgentLine
@@ -21,9 +21,9 @@ routes = Routes()
 @routes.get("/agents", signed_in())
 async def list_agents(request: Request) -> Response:
     """All agents that the person may see."""
-    found = await plane(request).database.read(overviews.agents, asks(request))
+    found = await plane(request).database.read(overviews.agents, asks(request), first_row(request))
     gone = request.query_params.get("unregistered", "")[:64]
-    return page(request, "agents.html", agents=found, gone=gone)
+    return page(request, "agents.html", agents=found.rows, following=found.following, gone=gone)
 
 
 @routes.get("/agents/unregister", signed_in())

@@ -7,6 +7,7 @@ last minutes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,12 @@ async def form(request: Request) -> dict[str, str]:
     if await sessions.principal_of(plane(request), request, fresh=True) is None:
         raise ApiError(401, "SignInAgain", "You signed in more than ten minutes ago; this needs to be you.")
     return fields
+
+
+def first_row(request: Request) -> int:
+    """Which row of a list the page begins with, as the link of the page before says."""
+    told = request.query_params.get("from", "0")
+    return int(told) if re.fullmatch(r"\d{1,9}", told, re.ASCII) else 0
 
 
 def asks(request: Request) -> Caller:

@@ -10,12 +10,13 @@ from starlette.responses import RedirectResponse, Response
 
 from wherry.control.access import Routes
 from wherry.control.caller import Caller
-from wherry.control.pages.frame import asks, do, form, page, signed_in
+from wherry.control.pages.frame import asks, do, first_row, form, page, signed_in
 from wherry.control.plane import plane
 from wherry.control.services import consents, overviews, run_view, start_plan
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.start_plan import Plan
 from wherry.control.services.types.storage_mover import JOB_DEFINITION
+from wherry.model.drivers import DRIVERS
 from wherry.trust import explain, policy
 from wherry.trust.roles import ROLES
 
@@ -28,12 +29,15 @@ async def choose(request: Request) -> Response:
     service = plane(request)
     told = request.query_params.get("job", "")
     if not told:
-        return page(request, "jobs.html", jobs=await service.database.read(overviews.jobs, asks(request)))
+        found = await service.database.read(overviews.jobs, asks(request), first_row(request))
+        return page(request, "jobs.html", jobs=found.rows, following=found.following)
     # Rehearsed, and therefore a write that is undone.
     plan, run = await service.database.write(_plan, asks(request), told, service.settings.grant_seconds)
     values: Json = {"plan": plan, "run": run, "condition": policy.expires(plan.until)}
     values["givers"] = [role.name for role in explain.roles_with(consents.ASSIGN, ROLES)]
     values["assign"] = consents.ASSIGN
+    opening = plan.found.target.opening if plan.found else None
+    values["warning"] = DRIVERS[opening.driver].warning if opening else ""
     return page(request, "start.html", **values)
 
 

@@ -51,6 +51,12 @@ def of_job(conn: Connection, job_key: str, now: float) -> list[Row[Any]]:
     )
 
 
+def standing(conn: Connection, now: float) -> list[Row[Any]]:
+    """All that stand for the runs of any job, the one that ends first in front."""
+    every = (consents.c.run == "") & _in_force(now)
+    return list(conn.execute(select(consents).where(every).order_by(consents.c.until_at, consents.c.id)))
+
+
 def find_standing(
     conn: Connection, job_key: str, scope: str, role: str, agents: str, now: float
 ) -> Row[Any] | None:

@@ -1,13 +1,14 @@
 """What the pages list, each for whoever looks: agents with their work, jobs with their last run, targets with who
 reaches them, grants that have ended.
 
-Only what the person may read by roles is in a list, decided by `authorization.allowed`.
+Only what the person may read by roles is in a list, decided by `authorization.allowed`.  Lists come in pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -17,6 +18,7 @@ from wherry.control.db.tables_identity import principals
 from wherry.control.db.tables_ledger import consents, partitions, past_grants
 from wherry.control.db.tables_runs import runs as runs_table
 from wherry.control.services import access_questions, presence, resource_store, resources, run_view
+from wherry.control.services import consents as consent_rows
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types.schema import ResourceType
 from wherry.control.services.types.storage_mover import AGENT, ENDPOINT, JOB_DEFINITION
@@ -27,6 +29,16 @@ from wherry.trust.roles import ROLES
 READ_ACCESS = "Microsoft.Authorization/roleAssignments/read"
 REMOVE_ACCESS = "Microsoft.Authorization/roleAssignments/delete"
 MOST = 200
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A page of a list; `following` is the number of its next row, None at the end."""
+
+    rows: Sequence[T]
+    following: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,19 @@ class TargetLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingLine:
+    """A consent to all starts of a job."""
+
+    job: str
+    role: str
+    scope: str
+    agents: str
+    author: str
+    created_at: float
+    until_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class PastLine:
     """A grant that has ended."""
 
@@ -74,13 +99,14 @@ class PastLine:
     ended_at: float
 
 
-def agents(conn: Connection, caller: Caller) -> list[AgentLine]:
+def agents(conn: Connection, caller: Caller, first: int = 0) -> Part[AgentLine]:
     """The agents of all movers."""
-    found = _readable(conn, caller, AGENT)
+    found = _readable(conn, caller, AGENT, first)
     removable = authorization.allowed(
-        conn, caller.principal, AGENT.action("delete"), [one.id for one in found], caller.now
+        conn, caller.principal, AGENT.action("delete"), [one.id for one in found.rows], caller.now
     )
-    return [_agent(conn, one, one.id in removable, caller.now) for one in found]
+    lines = [_agent(conn, one, one.id in removable, caller.now) for one in found.rows]
+    return Part(lines, found.following)
 
 
 def agent(conn: Connection, caller: Caller, agent_id: str) -> AgentLine:
@@ -90,12 +116,13 @@ def agent(conn: Connection, caller: Caller, agent_id: str) -> AgentLine:
     return _agent(conn, found, bool(removable), caller.now)
 
 
-def jobs(conn: Connection, caller: Caller) -> list[JobLine]:
+def jobs(conn: Connection, caller: Caller, first: int = 0) -> Part[JobLine]:
     """The job definitions of all movers."""
-    return [_job(conn, one) for one in _readable(conn, caller, JOB_DEFINITION)]
+    found = _readable(conn, caller, JOB_DEFINITION, first)
+    return Part([_job(conn, one) for one in found.rows], found.following)
 
 
-def targets(conn: Connection, caller: Caller) -> list[TargetLine]:
+def targets(conn: Connection, caller: Caller, first: int = 0) -> Part[TargetLine]:
     """What endpoints name as a place to write to, with who reaches it, the ones that somebody reaches first."""
     named: dict[str, tuple[str, list[str]]] = {}
     for endpoint in resource_store.under(conn, "", ENDPOINT.key):
@@ -106,7 +133,24 @@ def targets(conn: Connection, caller: Caller) -> list[TargetLine]:
     places = [place for place, _ in named.values()]
     visible = authorization.allowed(conn, caller.principal, READ_ACCESS, places, caller.now)
     shown = [_target(conn, place, names, caller.now) for place, names in named.values() if place in visible]
-    return sorted(shown, key=lambda one: (not one.holders and not one.credentials, one.scope.lower()))[:MOST]
+    shown.sort(key=lambda one: (not one.holders and not one.credentials, one.scope.lower()))
+    return _part(shown, first)
+
+
+def standing(conn: Connection, caller: Caller) -> list[StandingLine]:
+    """Consents to all starts of a job that are in force, the one that ends first in front."""
+    rows = consent_rows.standing(conn, caller.now)
+    visible = authorization.allowed(
+        conn, caller.principal, READ_ACCESS, {row.scope for row in rows}, caller.now
+    )
+    return [
+        StandingLine(
+            _id(conn, row.job_key), ROLES[row.role].name, row.scope, row.agents.rpartition("/")[2],
+            _name(conn, row.author), row.created_at, row.until_at,
+        )
+        for row in rows
+        if row.scope in visible
+    ]  # fmt: skip
 
 
 def past(conn: Connection, caller: Caller, limit: int = 50) -> list[PastLine]:
@@ -141,12 +185,17 @@ def read(conn: Connection, caller: Caller, kind: ResourceType, resource_id: str)
     return found
 
 
-def _readable(conn: Connection, caller: Caller, kind: ResourceType) -> list[Resource]:
+def _readable(conn: Connection, caller: Caller, kind: ResourceType, first: int) -> Part[Resource]:
     found = resource_store.under(conn, "", kind.key)
     visible = authorization.allowed(
         conn, caller.principal, kind.action("read"), [one.id for one in found], caller.now
     )
-    return [one for one in found if one.id in visible][:MOST]
+    return _part([one for one in found if one.id in visible], first)
+
+
+def _part(lines: Sequence[T], first: int) -> Part[T]:
+    after = first + MOST
+    return Part(lines[first:after], after if after < len(lines) else None)
 
 
 def _agent(conn: Connection, found: Resource, removable: bool, now: float) -> AgentLine:
@@ -178,6 +227,11 @@ def _job(conn: Connection, found: Resource) -> JobLine:
 def _target(conn: Connection, place: str, endpoints: Iterable[str], now: float) -> TargetLine:
     told = access_questions.who(conn, place, now)
     return TargetLine(place, tuple(endpoints), tuple(told["holders"]), tuple(told["credentials"]))
+
+
+def _id(conn: Connection, key: str) -> str:
+    found = resource_store.find(conn, key)
+    return found.id if found else key
 
 
 def _name(conn: Connection, oid: str) -> str:
