@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes, urlsplit
@@ -20,13 +20,17 @@ WORDS = "\x1b[2J\x1b]0;owned\x07\x9b31m"
 
 
 class LyingStore(ThreadingHTTPServer):
-    """Serves `names` in any container at `port` of this machine; what is in `refused` it refuses, with `WORDS`."""
+    """Serves `names` in any container at `port` of this machine; what is in `refused` it refuses, with `WORDS`.
+
+    All of them have `metadata`.
+    """
 
     daemon_threads = True
 
-    def __init__(self, names: list[bytes], refused: frozenset[bytes]) -> None:
+    def __init__(self, names: list[bytes], refused: frozenset[bytes], metadata: Mapping[str, str]) -> None:
         self.names = names
         self.refused = refused
+        self.metadata = metadata
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port = int(self.server_address[1])
 
@@ -54,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "delimiter" in asked:
             prefix = asked.get("prefix", "").encode("latin-1")
             listing = _bucket if "list-type" in asked else _container
-            self._send(200, listing(self.server.names, prefix), body)
+            self._send(200, listing(self.server, prefix), body)
         elif not key or key in self.server.refused:
             self._send(403, b"", body)
         elif key in self.server.names:
@@ -68,6 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", f'"{ETAG}"')
         self.send_header("Last-Modified", WHEN)
+        if content is BODY:
+            for name, value in self.server.metadata.items():
+                self.send_header(f"x-ms-meta-{name}", value)
+                self.send_header(f"x-amz-meta-{name}", value)
         if status == 206:
             self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
         if status == 403:
@@ -87,11 +95,12 @@ def _grouped(names: list[bytes], prefix: bytes) -> tuple[list[bytes], list[bytes
     return whole, sorted(folders)
 
 
-def _container(names: list[bytes], prefix: bytes) -> bytes:
-    whole, folders = _grouped(names, prefix)
+def _container(server: LyingStore, prefix: bytes) -> bytes:
+    whole, folders = _grouped(server.names, prefix)
+    metadata = "".join(f"<{name}>{value}</{name}>" for name, value in server.metadata.items())
     blobs = [
         f"<Blob><Name{_text(name)}</Name><Properties><Last-Modified>{WHEN}</Last-Modified><Etag>{ETAG}</Etag>"
-        f"<Content-Length>{len(BODY)}</Content-Length></Properties></Blob>"
+        f"<Content-Length>{len(BODY)}</Content-Length></Properties><Metadata>{metadata}</Metadata></Blob>"
         for name in whole
     ]
     prefixes = [f"<BlobPrefix><Name{_text(name)}</Name></BlobPrefix>" for name in folders]
@@ -99,8 +108,8 @@ def _container(names: list[bytes], prefix: bytes) -> bytes:
     return f"<EnumerationResults><Blobs>{inside}</Blobs><NextMarker /></EnumerationResults>".encode()
 
 
-def _bucket(names: list[bytes], prefix: bytes) -> bytes:
-    whole, folders = _grouped(names, prefix)
+def _bucket(server: LyingStore, prefix: bytes) -> bytes:
+    whole, folders = _grouped(server.names, prefix)
     objects = [
         f"<Contents><Key>{quote_from_bytes(name)}</Key><LastModified>2024-01-01T00:00:00Z</LastModified>"
         f"<ETag>{ETAG}</ETag><Size>{len(BODY)}</Size></Contents>"
@@ -123,9 +132,11 @@ def _text(name: bytes) -> str:
 
 
 @contextmanager
-def lying_store(names: list[bytes], refused: frozenset[bytes] = frozenset()) -> Iterator[LyingStore]:
+def lying_store(
+    names: list[bytes], refused: frozenset[bytes] = frozenset(), metadata: Mapping[str, str] | None = None
+) -> Iterator[LyingStore]:
     """A `LyingStore` for a `with` statement."""
-    server = LyingStore(names, refused)
+    server = LyingStore(names, refused, metadata or {})
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -30,7 +30,7 @@ def of(source: Entry, holds: Holds, preserve: tuple[Preserve, ...], attributes: 
         words.append("mode")
     if not holds.owner and source.uid is not None and Preserve.OWNER in preserve:
         words.append("owner")
-    if Preserve.TIMES in preserve and (not holds.times or (source.modified or 0) % holds.precision):
+    if Preserve.TIMES in preserve and not _holds_time(holds, source.modified or 0):
         words.append("times")
     if source.links > 1 and not holds.hard_links:
         words.append("hardLinks")
@@ -41,6 +41,12 @@ def of(source: Entry, holds: Holds, preserve: tuple[Preserve, ...], attributes: 
         if len(acls) < len(attributes) and Preserve.XATTRS in preserve:
             words.append("xattrs")
     return words
+
+
+def _holds_time(holds: Holds, modified: int) -> bool:
+    early = bool(holds.earliest) and modified < min(holds.earliest)
+    late = bool(holds.latest) and modified > max(holds.latest)
+    return holds.times and not modified % holds.precision and not early and not late
 
 
 def detail(words: list[str]) -> str:

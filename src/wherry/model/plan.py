@@ -51,7 +51,10 @@ class FolderState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What a target can hold, as far as deciding needs it."""
+    """What a target can hold, as far as deciding needs it.
+
+    `earliest` and `latest` are times (ns) that may stand there for any before, or after, which it cannot hold.
+    """
 
     names: names.NameRules
     precision: int = 1
@@ -62,6 +65,8 @@ class Holds:
     times: bool = True
     attributes: bool = False
     max_size: int = 0
+    earliest: tuple[int, ...] = ()
+    latest: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +302,12 @@ class Judge:
     def _same_time(self, source: Entry, target: Entry) -> bool:
         if not self.holds.times:
             return True
-        if source.modified is None or target.modified is None:
+        wanted, found, holds = source.modified, target.modified, self.holds
+        if wanted is None or found is None:
             return False
-        return source.modified // self.holds.precision == target.modified // self.holds.precision
+        if wanted // holds.precision == found // holds.precision:
+            return True
+        return found in (holds.latest if wanted > found else holds.earliest)
 
     def metadata_differs(self, source: Entry, target: Entry) -> bool:
         """Whether mode or owner are not what they should be."""

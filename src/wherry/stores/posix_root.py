@@ -29,6 +29,11 @@ _TIME_STEPS = {
     0xFE534D42: 100,  # SMB 2
 }
 
+_ANY_TIME = (0x01021994, 0x9123683E)  # tmpfs, btrfs
+_EARLIEST = (-(2**31) * 10**9,)
+_LATEST = tuple(one * 10**9 for one in (2**31 - 1, 2**32 - 1, 15_032_385_535, 16_299_260_424, 16_299_260_425))
+"""Where the times of ext and xfs end, in the forms that they have had, and what others here may lie on."""
+
 
 def open_root(spec: StoreSpec, fence: Fence, modern: bool = True) -> int:
     """A descriptor of the root, readable for `syncfs`.  Raises `Unsafe`, `NotFound`, `Denied`."""
@@ -143,6 +148,11 @@ def mounts_below(root: int) -> Iterator[bytes]:
             mounted = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4])
             if mounted.startswith(place):
                 yield mounted[len(place) :]
+
+
+def time_limits(root: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The times, in ns, that the root's file system may keep in place of earlier and of later ones."""
+    return ((), ()) if file_system_type(root) in _ANY_TIME else (_EARLIEST, _LATEST)
 
 
 def time_step(root: int) -> int:

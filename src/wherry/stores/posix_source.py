@@ -25,7 +25,7 @@ from wherry.stores.posix_draft import in_use
 from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
 from wherry.stores.posix_listing import Looked, look, stream
 from wherry.stores.posix_reader import PosixReader, entry_of
-from wherry.stores.posix_root import identity, open_root, time_step
+from wherry.stores.posix_root import identity, open_root, time_limits, time_step
 
 _STALE_SECONDS = 86_400
 # Change times are taken from the coarse clock; the fine one runs ahead of it by up to a tick.
@@ -57,12 +57,15 @@ class PosixSource:
         self._owner = may(CHOWN)
         self._attributes = holds_attributes(self._root)
         longest = os.statvfs(self._root).f_namemax or 255
+        earliest, latest = time_limits(self._root)
         self.traits = Traits(
             holds=Holds(
                 names.NameRules(part_length=longest, reserved=names.NUL),
                 precision=time_step(self._root),
                 owner=self._owner,
                 attributes=self._attributes,
+                earliest=earliest,
+                latest=latest,
             ),
             order="bytes",
             durable=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.unit.stores.conftest import LIKE, Make
 from wherry.model.entry import Kind
 from wherry.model.errors import Conflict, NotFound, StoreError, Unsafe, Unsupported
 from wherry.stores.port import Content
+from wherry.stores.posix_fd import FOLDER, Opener, has_openat2, openat2
 
 # ---------------------------------------------------------------- links on the way
 
@@ -106,6 +109,71 @@ def test_attack_57_paths_that_are_none_are_refused(
         assert path == b"a//b"
 
     assert sorted(os.listdir(tmp_path)) == ["root", "source"]
+
+
+@pytest.mark.skipif(not has_openat2(), reason="an old kernel, or a sandbox that lacks it")
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [b"..", b"../outside/file", b"folder/../../outside/file", b"/etc/passwd", b"out/file", b"folder/up/../outside/file",
+     b"absolute", b"magic/etc/passwd", b"folder/up/outside/file"],
+)  # fmt: skip
+def test_attack_57_the_kernel_itself_keeps_what_is_opened_beneath(
+    tmp_path: Path, path: bytes, follow: bool
+) -> None:
+    """Nothing here looks at the path first."""
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_bytes(b"secret")
+    links = {"out": "../outside", "folder/up": "../..", "absolute": "/etc/passwd", "magic": "/proc/self/root"}
+    for name, text in links.items():
+        (root / name).symlink_to(text)
+    opened = os.open(root, FOLDER)
+    try:
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - by its number
+            os.close(openat2(opened, path, os.O_RDONLY, follow))
+    finally:
+        os.close(opened)
+    assert refused.value.errno in (errno.EXDEV, errno.ELOOP)
+
+
+@pytest.mark.parametrize("modern", [True, False], ids=["openat2", "by parts"])
+@pytest.mark.parametrize("follow", [False, True])
+def test_attack_57_a_parent_that_is_swapped_all_the_time_leads_nowhere(
+    tmp_path: Path, modern: bool, follow: bool
+) -> None:
+    """Somebody turns a folder into a link and back as fast as possible, while what is in it is opened."""
+    root = tmp_path / "root"
+    for folder, data in ((root / "way/deep", b"public"), (tmp_path / "outside/deep", b"secret")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(data)
+    (root / "link").symlink_to("../outside")
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            os.rename(root / "way", root / "kept")
+            os.rename(root / "link", root / "way")
+            os.rename(root / "way", root / "link")
+            os.rename(root / "kept", root / "way")
+
+    opened, seen = os.open(root, FOLDER), set[str]()
+    opener, thread = Opener(opened, modern, follow), threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(500):
+            try:
+                file = opener.open(b"way/deep/file", os.O_RDONLY)
+            except OSError:
+                continue
+            seen.add(os.read(file, 100).decode())
+            os.close(file)
+    finally:
+        done.set()
+        thread.join(60)
+        os.close(opened)
+    assert "secret" not in seen
 
 
 # ---------------------------------------------------------------- roots

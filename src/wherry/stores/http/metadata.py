@@ -37,6 +37,10 @@ OURS = frozenset({
 # Other engines leave empty objects for what is neither file, folder nor link.
 _SPECIAL = frozenset({"is_fifo", "is_socket", "is_char_dev", "is_block_dev"})
 
+# In ns since 1970: more than calendars have, and more than 64 bits.
+_FARTHEST = 10**22
+_LONGEST_NUMBER = 24
+
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"[ -~]*")
 _DATE = re.compile(r"\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
@@ -92,7 +96,7 @@ def entry_of(name: bytes, size: int, last_modified: str, etag: str, metadata: Ma
     """The entry of an object with this metadata (keys in lower case)."""
     get = metadata.get
     mode = _number(get(MODE), 0, 0o177777)
-    modified = _number(get(MODIFIED), -(2**63), 2**63 - 1)
+    modified = _number(get(MODIFIED), -_FARTHEST, _FARTHEST)
     kind, links, device, inode = Kind.FILE, 1, 0, 0
     if get(FOLDER, "").lower() == "true":
         kind = Kind.FOLDER
@@ -136,7 +140,12 @@ def _foreign(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _number(text: str | None, least: int, most: int) -> int | None:
-    if text is None or len(text) > 20 or not text.isascii() or not text.removeprefix("-").isdigit():
+    if (
+        text is None
+        or len(text) > _LONGEST_NUMBER
+        or not text.isascii()
+        or not text.removeprefix("-").isdigit()
+    ):
         return None
     number = int(text)
     return number if least <= number <= most else None
