@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from wherry.cli import agent
 from wherry.cli.output import Ended, Format, answers, confirm, show, tell
 from wherry.model.errors import UsageError
 
@@ -53,6 +54,26 @@ def test_a_table_without_columns_takes_what_is_plain(capsys: pytest.CaptureFixtu
     lines = [line.split() for line in shown(capsys, ITEMS, (), Format.TABLE).splitlines()]
 
     assert lines == [["name", "etag"], ["one", "x"], ["two"]]
+
+
+def test_agents_are_shown_with_how_their_identity_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    agents = [
+        {
+            "name": state.lower(),
+            "properties": {"agentStatus": status, "wherry": {"identity": state}},
+        }
+        for state, status in (
+            ("Active", "Online"),
+            ("Locked", "RequiresAttention"),
+            ("Expired", "RequiresAttention"),
+        )
+    ]
+    lines = [line.split() for line in shown(capsys, agents, agent.COLUMNS, Format.TABLE).splitlines()]
+    assert lines[0][:3] == ["Name", "Status", "Identity"]
+    assert [line[2] for line in lines[1:]] == ["Active", "Locked", "Expired"]
+    assert ["Identity", "Locked"] in [
+        line.split() for line in shown(capsys, agents[1], agent.COLUMNS, Format.TABLE).splitlines()
+    ]
 
 
 def test_nothing_found_is_no_data(capsys: pytest.CaptureFixture[str]) -> None:
