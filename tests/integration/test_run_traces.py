@@ -88,6 +88,7 @@ def test_logs_are_filtered_and_paged(here: World) -> None:
         "d/0002",
     ]
     assert 'rel="next"' in lines.headers["link"]
+    assert lines.headers["content-disposition"].startswith("attachment;")
     told = job.events(level="Warning", code="AZSM1020")
     assert told == [
         {

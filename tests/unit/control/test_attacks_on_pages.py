@@ -196,3 +196,18 @@ async def test_attack_61_paths_and_errors_are_text(target: Target) -> None:
     page = pages["/start"].text
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
     assert all(word in page for word in ("AZSM1001", "\\u202etxt.\\u001b[31m", "/data/"))
+
+
+async def test_attack_61_what_is_to_be_kept_is_no_page(target: Target) -> None:
+    """A browser that somebody leads to an export saves it; what stands in it is shown by no browser."""
+    transport = httpx.ASGITransport(app_of(target.plane))
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+        answer = await client.get(
+            "/providers/Microsoft.Insights/eventtypes/audit/export",
+            params={"api-version": "2015-04-01", "who": EVIL},
+            headers={"authorization": f"Bearer {target.genuine}"},
+        )
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == 'attachment; filename="audit.jsonl"'
+    assert answer.headers["content-type"] == "application/jsonl"
+    assert answer.headers["x-content-type-options"] == "nosniff"
