@@ -49,6 +49,7 @@ class Agent:
         self.log = folder.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         self.roots: tuple[Path, ...] = ()
+        self.program: tuple[str, ...] = ("-m", "wherry.cli.main")
 
     @property
     def principal(self) -> str:
@@ -60,7 +61,7 @@ class Agent:
     def start(self, *roots: Path, workers: int = 2) -> None:
         """Run it, with folders that jobs may read and write; in a process group of its own."""
         self.roots = roots
-        command = [sys.executable, "-m", "wherry.cli.main", "agent", "run"]
+        command = [sys.executable, *self.program, "agent", "run"]
         command += ["--state", str(self.state.directory)]
         for root in roots:
             command += ["--allow-source", str(root), "--allow-target", str(root)]
@@ -314,14 +315,14 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, azurite: Azurite, **settings: str) -> Iterator[Site]:
+def site(folder: Path, azurite: Azurite, log_level: str = "warning", **settings: str) -> Iterator[Site]:
     """A control plane of its own; `settings` are those of `control.settings`, in upper case without a prefix."""
     told = {**QUICK, **{f"WHERRY_SETTING_{name}": value for name, value in settings.items()}}
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in told.items():
             patch.setenv(name, value)
-        served = stack.enter_context(serving(folder / "state"))
+        served = stack.enter_context(serving(folder / "state", log_level=log_level))
         admin = Administrator(served, folder / "config")
         stack.callback(admin.close)
         made = Site(served, azurite, folder, admin, admin.mover(), stack)

@@ -32,13 +32,13 @@ from wherry.control import breakglass, deployment, environment
 START_LIMIT = 60.0
 # Half a thousand modules are no garbage.
 SERVE = """
-import gc, sys
+import gc, os, sys
 gc.disable()
 from pathlib import Path
 from wherry.control.serve import run
 gc.freeze()
 gc.enable()
-sys.exit(run(Path(sys.argv[1]), *sys.argv[2:], log_level="warning"))
+sys.exit(run(Path(sys.argv[1]), *sys.argv[2:], log_level=os.environ.get("TESTS_LOG_LEVEL", "warning")))
 """
 
 
@@ -122,7 +122,12 @@ def _made() -> Path:
 
 @contextmanager
 def serving(
-    state: Path, listen: str = "127.0.0.1:0", *, first_start: bool = False, public_url: str | None = None
+    state: Path,
+    listen: str = "127.0.0.1:0",
+    *,
+    first_start: bool = False,
+    public_url: str | None = None,
+    log_level: str = "warning",
 ) -> Iterator[Served]:
     """Serve `state` while the block runs, by default on a free loopback port.
 
@@ -136,7 +141,8 @@ def serving(
     with log.open("w") as stderr, holding(port) if port else nullcontext():
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(state), listen, *([public_url] if public_url else [])],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            env={**os.environ, "TESTS_LOG_LEVEL": log_level},
         )  # fmt: skip
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:

@@ -37,10 +37,9 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    # Their lines tell every request and nothing else.
-    for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Libraries tell requests with all that they hold at lower levels.
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("wherry").setLevel(level)
 
 
 def tell(level: int, event: str, message: str, **fields: Any) -> None:

@@ -42,16 +42,6 @@ def start(level: str) -> None:
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # These tell forms, headers or statements at lower levels.
-    for name in (
-        "fido2",
-        "multipart",
-        "python_multipart",
-        "sqlalchemy",
-        "alembic",
-        "httpx",
-        "httpcore",
-        "asyncio",
-    ):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Libraries tell forms, headers, statements and URLs with their queries at lower levels.
+    root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.WARNING))
+    logging.getLogger("wherry").setLevel(level.upper())
