@@ -179,7 +179,7 @@ def test_an_agent_that_a_user_puts_is_a_placeholder(movers: Any, mover: str) -> 
 def test_a_job_definition_names_what_is_there(movers: Any, mover: str, project: str) -> None:
     told = job(
         sourceName="SRC",
-        sourceSubpath="/2024/",
+        sourceSubpath="2024/",
         agentName="agent",
         jobType="OnPremToCloud",
         dataIntegrityValidation="None",
