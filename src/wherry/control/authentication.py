@@ -8,7 +8,7 @@ revoking any of them takes effect at once.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 
@@ -21,6 +21,12 @@ from wherry.trust.principals import Principal
 from wherry.trust.proofs import NonceNeeded, Proof
 from wherry.trust.signed import Untrusted
 from wherry.trust.tokens import Profile
+
+# Made once: these are asked for every request.
+_IDENTITY = select(
+    principals.c.enabled, principals.c.epoch, principals.c.deleted_at, principals.c.kind
+).where(principals.c.oid == bindparam("wanted"))
+_FAMILY = select(refresh_families.c.revoked_at).where(refresh_families.c.family == bindparam("wanted"))
 
 
 async def bearer(plane: Plane, request: Request, audiences: frozenset[str], resource: str = "") -> Principal:
@@ -96,11 +102,7 @@ async def authenticate_enrolment(plane: Plane, request: Request) -> Principal:
 
 def alive(conn: Connection, principal: Principal) -> bool:
     """Whether identity and session of a verified token still stand."""
-    row = conn.execute(
-        select(principals.c.enabled, principals.c.epoch, principals.c.deleted_at, principals.c.kind).where(
-            principals.c.oid == principal.oid
-        )
-    ).first()
+    row = conn.execute(_IDENTITY, {"wanted": principal.oid}).first()
     if row is None or not row.enabled or row.deleted_at is not None or row.epoch != principal.epoch:
         return False
     if row.kind != principal.kind:
@@ -109,9 +111,7 @@ def alive(conn: Connection, principal: Principal) -> bool:
         return programs.still_there(conn, principal.session, principal.client_id)
     if not principal.session:
         return True
-    family = conn.execute(
-        select(refresh_families.c.revoked_at).where(refresh_families.c.family == principal.session)
-    ).first()
+    family = conn.execute(_FAMILY, {"wanted": principal.session}).first()
     return family is not None and family.revoked_at is None
 
 

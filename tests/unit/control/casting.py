@@ -157,6 +157,7 @@ class _Casting:
             "other": self.agent("other", OTHERS),
             "locked": self.agent("locked", MOVER),
             "gone": self.agent("gone", MOVER),
+            "curious": self.agent("curious", OTHERS),
         }
         agent_trust.lock(self.conn, self.stage.agents["locked"].oid, "for this test", START)
         self.stage.agents.pop("locked")

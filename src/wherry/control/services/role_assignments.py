@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from wherry.control import wakeups
 from wherry.control.db.tables_identity import principals, role_assignments
@@ -150,8 +150,15 @@ def remove_below(conn: Connection, scope: str) -> int:
     ).rowcount
 
 
+_OF_HOLDERS = role_assignments.c.principal_id.in_(bindparam("holders", expanding=True))
+_ASSIGNED = select(
+    role_assignments.c.name, role_assignments.c.principal_id, role_assignments.c.role, role_assignments.c.scope,
+    role_assignments.c.condition,
+).where(_OF_HOLDERS)  # fmt: skip
+
+
 def _assigned_to(conn: Connection, holders: Iterable[str]) -> list[Assignment]:
-    rows = conn.execute(select(role_assignments).where(role_assignments.c.principal_id.in_(holders)))
+    rows = conn.execute(_ASSIGNED, {"holders": list(holders)})
     return [Assignment(row.name, row.principal_id, row.role, row.scope, row.condition) for row in rows]
 
 
