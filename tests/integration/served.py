@@ -30,6 +30,8 @@ from azure.mgmt.storagemover import StorageMoverMgmtClient
 from wherry.control import breakglass, deployment, environment
 
 START_LIMIT = 60.0
+# A control plane that would talk to the world in a test is refused to, and its test fails.
+NETWORKS = "127.0.0.0/8, ::1, 10.0.0.0/8"
 # Half a thousand modules are no garbage.
 SERVE = """
 import gc, os, sys
@@ -142,7 +144,7 @@ def serving(
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(state), listen, *([public_url] if public_url else [])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
-            env={**os.environ, "TESTS_LOG_LEVEL": log_level},
+            env={"WHERRY_SETTING_OUTBOUND_NETWORKS": NETWORKS, **os.environ, "TESTS_LOG_LEVEL": log_level},
         )  # fmt: skip
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:

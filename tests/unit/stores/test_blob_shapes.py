@@ -74,7 +74,7 @@ def test_names_that_xml_cannot_hold_come_encoded() -> None:
         page(blob("x").replace(">5<", ">five<")),
     ],
 )
-def test_xml_that_is_refused(document: bytes) -> None:
+def test_attack_66_xml_that_is_refused(document: bytes) -> None:
     with pytest.raises(StoreError):
         listing.page(document)
 
@@ -162,7 +162,7 @@ def test_block_lists_are_read() -> None:
     assert list(listing.uncommitted(document.encode())) == [(name, 7)]
 
 
-def test_a_value_with_a_line_break_never_reaches_a_header() -> None:
+def test_attack_66_a_value_with_a_line_break_never_reaches_a_header() -> None:
     requests = Requests(Wire(Address.parse("http://127.0.0.1:9/c")), "sig=x", no_fence, Patience(attempts=1))
 
     with pytest.raises(Unsafe):

@@ -23,8 +23,11 @@ def test_plain_elements_are_read() -> None:
         b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>',
         b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>",
         '<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'.encode("utf-16"),
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+        b'<!DOCTYPE a [<!ENTITY % x SYSTEM "http://127.0.0.1/x.dtd">%x;]><a/>',
+        b'<!DOCTYPE a [<!ENTITY x "yyyyyyyyyy"><!ENTITY z "&x;&x;&x;&x;">]><a>&z;&z;&z;&z;</a>',
     ],
 )
-def test_what_is_not_plain_is_refused(document: bytes) -> None:
+def test_attack_66_xml_that_attacks_its_reader_is_refused(document: bytes) -> None:
     with pytest.raises(StoreError):
         parse(document)
