@@ -26,7 +26,7 @@ from wherry.control.plane import Plane
 from wherry.control.services.accounts import Account
 from wherry.control.services.secret_uris import SecretUri
 from wherry.control.services.upstream import Provider
-from wherry.model.errors import ApiError, Unavailable
+from wherry.model.errors import ApiError, RunError, Unavailable
 
 KEY = "c2VjcmV0IGtleSBvZiB0aGUgYWNjb3VudA=="
 NAME = "back-end.example"
@@ -93,17 +93,19 @@ def leading_to(address: str) -> Iterator[list[str]]:
 
 
 @contextmanager
-def listening(redirect: str = "") -> Iterator[tuple[str, list[str]]]:
-    """A server on this machine, and what it was asked; it sends everybody to `redirect`."""
+def listening(redirect: str = "", body: bytes = b"") -> Iterator[tuple[str, list[str]]]:
+    """A server on this machine, and what it was asked; it sends everybody to `redirect`, or answers `body`."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(307 if redirect else 404)
+            self.send_response(200 if body else 307 if redirect else 404)
             self.send_header("Location", redirect)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815 - as http.server calls them
 
@@ -169,6 +171,18 @@ def test_attack_60_nobody_is_followed_elsewhere(ask: Ask) -> None:
             ask(outer)
         assert asked
         assert not reached
+
+
+@pytest.mark.parametrize("ask", [list_policies, list_users, read_vault, ask_entra])
+@pytest.mark.parametrize("inner", ["&a9;", "&file;"])
+def test_attack_66_xml_that_attacks_its_reader_is_no_answer(ask: Ask, inner: str) -> None:
+    powers = "".join(f'<!ENTITY a{at + 1} "{f"&a{at};" * 10}">' for at in range(9))
+    told = f'<!DOCTYPE a [<!ENTITY a0 "aaaaaaaaaa">{powers}<!ENTITY file SYSTEM "file:///etc/passwd">]><a>{inner}</a>'
+    with listening(body=told.encode()) as (url, asked):
+        with pytest.raises((Unavailable, RunError)) as refused:
+            ask(url)
+        assert asked
+    assert "root:" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("allowed", "reached"), [("10.0.0.0/8", False), ("any", True)])

@@ -81,6 +81,7 @@ def _session() -> Any:
 def told(*gone: str) -> Iterator[None]:
     """What the service answers; error codes in `gone` mean that nothing is left to do."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -96,3 +97,6 @@ def told(*gone: str) -> Iterator[None]:
         raise Unavailable(f"the service answered {status} {code}") from answer
     except BotoCoreError as trouble:
         raise Unavailable(f"the service cannot be reached ({type(trouble).__name__})") from trouble
+    except ResponseParserError:
+        # What it says is the whole answer of somebody who need not be a friend.
+        raise Unavailable("the service's answer cannot be read") from None
