@@ -107,7 +107,7 @@ def test_names_lead_nowhere_else(store: LogStore, name: str) -> None:
     ],
     ids=["empty", "no gzip", "no rows", "cut off", "two streams", "unknown outcome", "bomb"],
 )
-def test_what_would_harm_readers_is_refused(
+def test_attack_63_segments_that_would_harm_readers_are_refused(
     store: LogStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(logs, "LARGEST_PLAIN", 4000)
