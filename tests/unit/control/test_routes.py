@@ -15,6 +15,7 @@ from tests.unit.control.callers import Cast
 from tests.unit.control.casting import assembled, at_work
 from tests.unit.control.conftest import Made
 from wherry.control import audit
+from wherry.control.access import Access
 from wherry.control.areas import AREAS
 from wherry.control.guard import FOREIGN_RECORDS
 
@@ -23,16 +24,16 @@ TABLE = Path(__file__).with_name("routes.txt")
 LAST = {"POST /signout", "DELETE /agent/v1/registration"}
 
 
-def read() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The kinds of callers, and what they get at each route."""
+def read() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]], dict[str, str]]:
+    """The kinds of callers, what they get at each route, and what the routes ask for."""
     lines = [line.split() for line in TABLE.read_text().splitlines() if line and not line.startswith("#")]
-    kinds = tuple(lines[0][:-2])
-    rows = {" ".join(words[-2:]): tuple(words[:-2]) for words in lines[1:]}
+    kinds = tuple(lines[0][:-3])
+    rows = {" ".join(words[-3:-1]): tuple(words[:-3]) for words in lines[1:]}
     assert len(rows) == len(lines) - 1, "a route is listed twice"
-    return kinds, rows
+    return kinds, rows, {" ".join(words[-3:-1]): words[-1] for words in lines[1:]}
 
 
-KINDS, ROWS = read()
+KINDS, ROWS, ASKED = read()
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,20 @@ def cast(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]
         yield cast
 
 
-def test_every_route_is_listed_and_nothing_else() -> None:
-    there = {f"{one.method} {one.path}" for area in AREAS for one in area.declared}
-    assert there - set(ROWS) == set(), "a route that the table does not list: add what each kind gets there"
-    assert set(ROWS) - there == set(), "the table lists a route that is not there any more"
+def test_every_route_is_listed_with_what_it_asks_for_and_nothing_else() -> None:
+    there = {f"{one.method} {one.path}": asked_for(one.access) for area in AREAS for one in area.declared}
+    assert set(there) - set(ROWS) == set(), (
+        "a route that the table does not list: add what each kind gets there"
+    )
+    assert set(ROWS) - set(there) == set(), "the table lists a route that is not there any more"
     assert all(len(row) == len(KINDS) for row in ROWS.values())
+    assert there == ASKED
+
+
+def asked_for(access: Access) -> str:
+    """The last column of the table."""
+    audience = "" if access.audience == "arm" else f"@{access.audience}"
+    return f"{access.action or access.kind}{audience}{'#data' if access.data else ''}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
