@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.served import Served, serving
 from wherry.control.connections import MOST_HEAD
 from wherry.control.middleware import MAX_BODY
 
-HEAD_SECONDS = 2.0
-BODY_SECONDS = 1.0
+HEAD_SECONDS = 4.0
+BODY_SECONDS = 4.0
 LIMIT = 60.0
 """Within this the server must have answered, on a machine that is busy with other things."""
 
@@ -115,7 +116,7 @@ def test_attack_63_a_body_without_an_end_is_cut_off_and_costs_little_memory(serv
         sent += 0x10000
     said = rest(wire)
     # Where it hung up before we were through, its answer may have been lost with what we still sent.
-    assert status(said) == 413 or sent < 4 * MAX_BODY
+    assert status(said) in (413, 0)
     assert most_memory(served) - before < ROOM_KIB
     assert_serves(served, token)
 
@@ -144,6 +145,8 @@ def test_attack_63_forms_with_many_fields_are_refused(served, token, wire) -> No
 
 
 def test_attack_63_a_flood_of_headers_is_refused(served, token) -> None:
+    assert_serves(served, token)
+    before = most_memory(served)
     flood = b"".join(b"x-%d: 0123456789\r\n" % at for at in range(1_000_000))
     for more in (flood, b"x: " + b"y" * (8 << 20)):
         with connected(served) as wire:
@@ -151,27 +154,32 @@ def test_attack_63_a_flood_of_headers_is_refused(served, token) -> None:
             start = head(served, token)
             while sent < len(more) and push(wire, start + more[sent : sent + MOST_HEAD]):
                 start, sent = b"", sent + MOST_HEAD
-            said = rest(wire)
-            assert status(said) == 400 or (not said and sent < len(more))
+            assert status(rest(wire)) in (400, 0)
+    assert most_memory(served) - before < ROOM_KIB
     assert_serves(served, token)
 
 
-def test_attack_63_who_sends_a_head_drop_by_drop_is_hung_up_on(served, token) -> None:
-    begun = {b"": 0, b"GET / HTTP/1.1\r\nHost: plane\r\nx-slow: ": 408, b"\r\n\r\n": 408}
+def test_attack_63_who_sends_drop_by_drop_is_hung_up_on(served, token) -> None:
+    """All at a time: nothing, half a head, empty lines, half a body, and one without an end that nobody wanted."""
+    unwanted = head(served, "x", "Transfer-Encoding: chunked").replace(b"Connection: close\r\n", b"")
+    begun = {
+        b"": 0,
+        b"GET / HTTP/1.1\r\nHost: plane\r\nx-slow: ": 408,
+        b"\r\n\r\n": 408,
+        head(served, token, "Content-Length: 1000") + b"\r\n{": 408,
+        unwanted + b"\r\n": 401,
+    }
     with ExitStack() as stack:
         wires = [stack.enter_context(connected(served)) for _ in begun]
         for wire, sent in zip(wires, begun, strict=True):
             push(wire, sent)
+        refused = wires[-1].recv(65536)
+        push(wires[-1], b"1\r\nx\r\n")
         assert_serves(served, token)
-        assert [status(rest(wire)) for wire in wires] == list(begun.values())
-
-
-def test_attack_63_who_sends_a_body_drop_by_drop_is_hung_up_on(served, token, wire) -> None:
-    push(wire, head(served, token, "Content-Length: 1000") + b"\r\n{")
-    said = rest(wire)
-    assert status(said) == 408
-    assert b"came too slowly" in said
-    assert_serves(served, token)
+        said = [rest(wire) for wire in wires[:-1]] + [refused + rest(wires[-1])]
+    assert [status(one) for one in said] == list(begun.values())
+    assert b"came too slowly" in said[3]
+    assert said[4].count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(
@@ -196,3 +204,14 @@ def test_attack_63_what_could_be_read_as_two_requests_is_none(served, token, wir
     said = rest(wire)
     assert status(said) == 400, said
     assert said.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_that_nobody_wanted_takes_no_answer_away_and_the_connection_goes_on(served, token) -> None:
+    context = ssl.create_default_context(cafile=served.ca_file)
+    path = f"/subscriptions/{served.subscription}/resourceGroups/g?api-version=2021-04-01"
+    with httpx.Client(base_url=served.url, verify=context, timeout=LIMIT) as client:
+        for _ in range(2):
+            refused = client.put(path, content=b" " * (MAX_BODY // 8), headers={"authorization": "Bearer x"})
+            assert refused.status_code == 401
+        told = {"authorization": f"Bearer {token}"}
+        assert client.put(path, json={"location": "local"}, headers=told).status_code in (200, 201)

@@ -24,9 +24,14 @@ class TooLong(Exception):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Answers 400 to a head that is too long, 408 to one that takes longer than the setting `head_seconds`."""
+    """Answers 400 to a head that is too long, 408 to one that takes longer than the setting `head_seconds`.
+
+    A body that nobody wanted, as its request was answered before, is read for `body_seconds`: hanging up at once could
+    take the answer away from who still sends.
+    """
 
     _timer: asyncio.TimerHandle | None = None
+    _in_body = False
     _received = 0
     _counted = 0
 
@@ -35,16 +40,21 @@ class BoundedConnection(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_there()
+        self._calm()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # Also what follows an answer without being a request: a body that nobody wanted, empty lines.
-        if getattr(self.cycle, "response_complete", True):
-            self._await_head()
-        self._received += len(data)
+        if self._in_body:
+            if self.cycle.response_complete:
+                self._begin(_plane(self.config.app).settings.body_seconds)
+        else:
+            # Also what is no request yet: empty lines.
+            if getattr(self.cycle, "response_complete", True):
+                self._await_head()
+            self._received += len(data)
         super().data_received(data)
-        if self._timer is not None and self._received > MOST_HEAD and not self.transport.is_closing():
+        late = self._timer is not None and not self._in_body
+        if late and self._received > MOST_HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too long.")
 
     def on_message_begin(self) -> None:
@@ -61,8 +71,17 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._head_is_there()
+        self._calm()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._received = 0
+        if self._timer is not None:
+            self._calm()
+            self._await_head()
+        super().on_message_complete()
 
     def _count(self, size: int) -> None:
         self._counted += size
@@ -70,12 +89,14 @@ class BoundedConnection(HttpToolsProtocol):
             raise TooLong
 
     def _await_head(self) -> None:
+        self._begin(_plane(self.config.app).settings.head_seconds)
+
+    def _begin(self, seconds: float) -> None:
         if self._timer is None:
             self._received = 0
-            seconds = _plane(self.config.app).settings.head_seconds
             self._timer = self.loop.call_later(seconds, self._too_late)
 
-    def _head_is_there(self) -> None:
+    def _calm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
