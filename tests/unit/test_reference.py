@@ -1,4 +1,4 @@
-"""Generated pages are those of the tables in the code."""
+"""Generated pages are those of the tables in the code, and of the names of the tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_reference_pages_are_up_to_date() -> None:
+@pytest.mark.parametrize("tool", ["reference.py", "attacks.py"])
+def test_reference_pages_are_up_to_date(tool: str) -> None:
     checked = subprocess.run(
-        [sys.executable, ROOT / "tools" / "reference.py", "--check"],
+        [sys.executable, ROOT / "tools" / tool, "--check"],
         check=False,
         capture_output=True,
         text=True,
