@@ -31,7 +31,7 @@ from tests.integration.served import Served, serving
 from wherry.agent.state import AgentState
 
 QUICK = {
-    "WHERRY_SETTING_LEASE_SECONDS": "2",
+    "WHERRY_SETTING_LEASE_SECONDS": "4",
     "WHERRY_SETTING_REAP_SECONDS": "0.2",
     "WHERRY_SETTING_POLICY_RETRY_SECONDS": "0.4",
     "WHERRY_SETTING_DATABASE_POLL_SECONDS": "0.2",
@@ -161,7 +161,7 @@ class Job:
         while not true(found := self.run):
             if time.monotonic() > deadline:
                 raise AssertionError(f"still {found['status']}\n{self.site.traces()}\n{self.told()}\n{found}")
-            time.sleep(0.05)
+            time.sleep(0.1)
         return found
 
     def end(self, seconds: float = PATIENCE) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tests.site import Site, assert_same, site
 
 # More than a lease, and than a busy machine may keep a healthy agent from being heard.
 LOST = 8.0
-LEASE = 2.0
+LEASE = 4.0
 # The time that is stated runs from the last sign of progress; then the reaper has to come round and to withdraw.
 SLACK = 12.0
 

@@ -47,7 +47,12 @@ def counted(job: Job, target: Path | ContainerClient) -> bool:
 
 @pytest.mark.parametrize(
     ("kill", "when"),
-    [(kill_agent, begun), (kill_agent, counted), (kill_worker, counted), (kill_control_plane, counted)],
+    [
+        pytest.param(kill_agent, begun, marks=pytest.mark.long),
+        (kill_agent, counted),
+        (kill_worker, counted),
+        (kill_control_plane, counted),
+    ],
 )
 def test_run_into_a_container(
     here: Site, azurite: Azurite, small: Tree, kill: Kill, when: Callable[..., bool]
@@ -66,7 +71,12 @@ def test_run_into_a_container(
 
 
 @pytest.mark.parametrize(
-    ("kill", "when"), [(kill_agent, counted), (kill_worker, begun), (kill_control_plane, begun)]
+    ("kill", "when"),
+    [
+        pytest.param(kill_agent, counted, marks=pytest.mark.long),
+        pytest.param(kill_worker, begun, marks=pytest.mark.long),
+        (kill_control_plane, begun),
+    ],
 )
 def test_run_into_a_folder(
     here: Site, large: Tree, tmp_path: Path, kill: Kill, when: Callable[..., bool]

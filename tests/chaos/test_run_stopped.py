@@ -10,8 +10,8 @@ from tests.azurite import Azurite
 from tests.chaos.conftest import Tree
 from tests.site import Job, Site, assert_same
 
-# A renewal tells the agent (a third of the lease's 2 s), which looks every half second and ends what is under way.
-BOUND = 10.0
+# A renewal tells the agent (a third of the lease's 4 s), which looks every half second and ends what is under way.
+BOUND = 15.0
 
 
 def stop(job: Job) -> None:

@@ -98,8 +98,8 @@ def test_without_a_blob_server_into_a_folder_and_kept_to_look_around_until_ctrl_
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        ("2. A control plane", signal.SIGINT),
-        ("It is ready at", signal.SIGTERM),
+        pytest.param("2. A control plane", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("It is ready at", signal.SIGTERM, marks=pytest.mark.long),
         ("3. An agent", signal.SIGHUP),
         ("5. The migration", signal.SIGINT),
     ],

@@ -33,7 +33,7 @@ from wherry.model.wire import Grant, Progress, Renewal, SegmentName, Sighting
 VERSION = "2025-12-01"
 GROUP = "group-1"
 QUICK = {
-    "WHERRY_SETTING_LEASE_SECONDS": "3",
+    "WHERRY_SETTING_LEASE_SECONDS": "5",
     "WHERRY_SETTING_REAP_SECONDS": "0.2",
     "WHERRY_SETTING_POLICY_RETRY_SECONDS": "0.4",
     "WHERRY_SETTING_DATABASE_POLL_SECONDS": "0.2",

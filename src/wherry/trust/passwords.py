@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 
 from argon2 import PasswordHasher
@@ -17,8 +18,12 @@ _WELL_KNOWN = ("password", "passwort", "qwertyuiop", "qwerty", "letmein", "welco
                "abcdefghijkl", "iloveyou", "changeme", "secret")  # fmt: skip
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _hasher = PasswordHasher()
-# Verified against when there is no such user, so that the answer takes as long as for a wrong password.
-_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+
+@functools.cache
+def _nobody() -> str:
+    """Verified against when there is no such user, so that the answer takes as long as for a wrong password."""
+    return _hasher.hash(secrets.token_hex(16))
 
 
 def weakness(password: str, login: str) -> str:
@@ -47,7 +52,7 @@ def matches(verifier: str | None, password: str) -> bool:
     if len(password) > MAX_LENGTH:
         return False
     try:
-        _hasher.verify(verifier or _NOBODY, password)
+        _hasher.verify(verifier or _nobody(), password)
     except (VerificationError, InvalidHashError):
         return False
     return verifier is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def cheaply() -> Iterator[None]:
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", cheap)
-        patch.setattr(passwords, "_NOBODY", cheap.hash("nobody"))
+        patch.setattr(passwords, "_nobody", functools.partial(cheap.hash, "nobody"))
         patch.setattr(keys, "RSA_BITS", keys.MIN_RSA_BITS)
         yield
 
