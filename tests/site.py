@@ -50,6 +50,7 @@ class Agent:
         self.process: subprocess.Popen[bytes] | None = None
         self.roots: tuple[Path, ...] = ()
         self.program: tuple[str, ...] = ("-m", "wherry.cli.main")
+        self.more: tuple[str, ...] = ()
 
     @property
     def principal(self) -> str:
@@ -62,7 +63,7 @@ class Agent:
         """Run it, with folders that jobs may read and write; in a process group of its own."""
         self.roots = roots
         command = [sys.executable, *self.program, "agent", "run"]
-        command += ["--state", str(self.state.directory)]
+        command += ["--state", str(self.state.directory), *self.more]
         for root in roots:
             command += ["--allow-source", str(root), "--allow-target", str(root)]
         with self.log.open("ab") as log:

@@ -4,7 +4,7 @@ python tools/attacks.py          writes it
 python tools/attacks.py --check  exits 1 when it is not up to date
 
 A test of attack 7 is named `test_attack_07_…`, one of two attacks `test_attack_07_08_…`.  An attack without a test
-needs a reason here.
+is an error.
 """
 
 from __future__ import annotations
@@ -106,11 +106,6 @@ ATTACKS = {
     },
 }
 
-WITHOUT = {
-    47: "nothing to attack: the control plane sends agents no program; who runs the machine installs its package",
-    64: "nothing to attack: nothing unpacks an archive",
-}
-
 
 def tests() -> dict[int, dict[Path, list[str]]]:
     """The tests of each attack, by file."""
@@ -136,16 +131,12 @@ def table() -> str:
 
 
 def _shown(number: int, found: dict[int, dict[Path, list[str]]]) -> str:
-    if number in found:
-        if number in WITHOUT:
-            raise LookupError(f"attack {number} has tests: take it out of WITHOUT")
-        return "<br>".join(
-            f"[{file.stem}](../../{file}): " + ", ".join(f"`{name}`" for name in sorted(names))
-            for file, names in found[number].items()
-        )
-    if number not in WITHOUT:
-        raise LookupError(f"attack {number} has no test, and no reason in WITHOUT")
-    return f"none: {WITHOUT[number]}"
+    if number not in found:
+        raise LookupError(f"attack {number} has no test")
+    return "<br>".join(
+        f"[{file.stem}](../../{file}): " + ", ".join(f"`{name}`" for name in sorted(names))
+        for file, names in found[number].items()
+    )
 
 
 def page(text: str) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from wherry.agent import facts, keys, log_lines
 from wherry.agent.identity_endpoint import IdentityEndpoint, IdentityOptions
@@ -24,6 +25,8 @@ from wherry.agent.register import trust
 from wherry.agent.roots import Roots
 from wherry.agent.session import Session
 from wherry.agent.state import AgentState, InUse, Registration
+from wherry.agent.supervisor import EXIT_UPGRADE
+from wherry.agent.upgrade import Upgrades
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
 from wherry.client.interruptible import Interruptible
@@ -49,7 +52,8 @@ class Options:
     """What the owner of the machine says: `wherry agent run`'s own options.
 
     `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
-    are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.
+    are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.  `upgrades`:
+    whose programs the agent may become; None for nobody's.
     """
 
     url: str | None = None
@@ -61,6 +65,7 @@ class Options:
     workers: int | None = None
     poll_seconds: float = LONG_POLL_SECONDS
     identity: IdentityOptions | None = None
+    upgrades: Upgrades | None = None
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -80,8 +85,11 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
             registration = _await_registration(state, stopping)
             if registration is None:
                 continue
-            if not Service(state, registration, options, roots, stopping).run():
+            service = Service(state, registration, options, roots, stopping)
+            if not service.run():
                 return EXIT_IDENTITY_GONE
+            if service.makes_room:
+                return EXIT_UPGRADE
     tell(logging.INFO, "stopped", "The agent has stopped.")
     return EXIT_STOPPED
 
@@ -145,6 +153,8 @@ class Service:
     _over: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
     _reached: bool = True
+    makes_room: bool = False
+    """Whether another program waits to be started in place of this one."""
 
     def run(self) -> bool:
         """Work until `stopping` or until the registration is another one; False when the identity is gone."""
@@ -219,7 +229,7 @@ class Service:
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
             try:
-                interval = protocol.heartbeat(facts.heartbeat(self.registration.url), line)
+                interval = protocol.heartbeat(self._facts(), line)
             except (Unreachable, ApiError) as trouble:
                 if self._over.is_set():
                     return
@@ -230,6 +240,8 @@ class Service:
                 attempt = 0
                 self._note_reach(None)
                 self._change_key(protocol)
+                if self._upgraded(protocol):
+                    return
                 self._over.wait(interval)
 
     def _serve(self, protocol: AgentProtocol, session: Session, line: Interruptible) -> None:
@@ -268,6 +280,21 @@ class Service:
             tell(logging.WARNING, "key.change", f"The key is not changed yet: {trouble}")
         else:
             tell(logging.INFO, "key.change", "The agent has a new key.")
+
+    def _facts(self) -> dict[str, Any]:
+        told = facts.heartbeat(self.registration.url)
+        failed = self.options.upgrades.told() if self.options.upgrades else None
+        return {**told, "upgrade": failed} if failed else told
+
+    def _upgraded(self, protocol: AgentProtocol) -> bool:
+        """Take the program that the last heartbeat's answer offered; True when this one is to make room for it."""
+        upgrades = self.options.upgrades
+        if upgrades is None:
+            return False
+        upgrades.passed()
+        if protocol.offered is not None:
+            self.makes_room = upgrades.take(protocol.offered, protocol.package)
+        return self.makes_room
 
     def _note_reach(self, trouble: Exception | None) -> None:
         """Log when the control plane is lost and when it is found again, not each attempt."""

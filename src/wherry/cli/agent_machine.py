@@ -5,6 +5,7 @@ Nobody is signed in here: an agent proves itself with the key in its state direc
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from wherry.agent.register import Step
     from wherry.agent.state import AgentState
+    from wherry.agent.upgrade import Upgrades
 
 State = Annotated[
     Path | None,
@@ -175,6 +177,15 @@ def run(
             metavar="GROUP", show_default=False, help="Who may have tokens besides the agent's user."
         ),
     ] = None,
+    publisher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Public key of whose programs the agent may become; repeatable. Without it nobody's.",
+        ),
+    ] = None,
+    supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Be the agent: take leases and move files, until SIGTERM.
 
@@ -189,11 +200,34 @@ def run(
     identity = None
     if identity_endpoint is not None:
         identity = IdentityOptions(identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group)
+    agent = opened(state)
+    upgrades = _upgrades(agent, publisher or [])
+    if upgrades is not None and not supervised:
+        raise typer.Exit(_supervise(agent, upgrades))
     options = Options(
         url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
-        identity=identity,
+        identity=identity, upgrades=upgrades,
     )  # fmt: skip
-    raise typer.Exit(be_agent(opened(state), options))
+    raise typer.Exit(be_agent(agent, options))
+
+
+def _upgrades(agent: AgentState, publishers: list[Path]) -> Upgrades | None:
+    """Whose programs the agent may become; None when its owner named nobody."""
+    from wherry.agent.programs import Programs
+    from wherry.agent.upgrade import Upgrades, publishers_in
+
+    return Upgrades(Programs(agent.directory), publishers_in(tuple(publishers))) if publishers else None
+
+
+def _supervise(agent: AgentState, upgrades: Upgrades) -> int:
+    """Stay around the agent, which this very command line starts anew in a process of its own."""
+    from wherry.agent import log_lines
+    from wherry.agent.supervisor import Supervisor, await_orphan
+
+    log_lines.configure()
+    with agent.alone("supervise"):
+        await_orphan(agent)
+        return Supervisor(upgrades.programs, sys.argv[1:]).run()
 
 
 def unregister(

@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "project": ("project", "app"),
     "endpoint": ("endpoint", "app"),
     "agent": ("agent", "app"),
+    "package": ("package", "app"),
     "agent-group": ("agent_group", "app"),
     "private-link-scope": ("private_link", "app"),
     "job": ("job", "app"),

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -60,12 +61,14 @@ class AgentProtocol:
     """All calls of one registered agent, for any number of threads.
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
-    `key_is_due`: the last answer to a heartbeat asked for a new key.
+    What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
+    program that is there to be fetched.
     """
 
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self.key_is_due = False
+        self.offered: str | None = None
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -76,6 +79,7 @@ class AgentProtocol:
         with _over(line) as options:
             found = self._once("POST", "/heartbeat", facts, **options)
         self.key_is_due = bool(found.get("changeKey"))
+        self.offered = str(found["package"])[:64] if found.get("package") else None
         with _well_formed():
             return float(found.get("interval", HEARTBEAT_SECONDS))
 
@@ -90,6 +94,19 @@ class AgentProtocol:
     def offer_key(self, offer: str) -> None:
         """Let the control plane know the key that is to follow; `offer` is what `trust.key_change` makes."""
         self._once("POST", "/keys", {"offer": offer})
+
+    def package(self, version: str, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of the package of a version from `offset`; fewer only at its end."""
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        try:
+            answer = self.answer("GET", f"/packages/{version}", headers=headers)
+        except httpx.TransportError as trouble:
+            raise unreachable(self.identity.url, trouble) from trouble
+        if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return b""
+        if answer.status_code >= 400:
+            raise error_of(answer)
+        return answer.content if answer.status_code == HTTPStatus.PARTIAL_CONTENT else b""
 
     def sign_in_anew(self) -> None:
         """Get another token, by the key of this moment.  Raises what `ProvenConnection` raises, and `Unreachable`."""

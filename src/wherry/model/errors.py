@@ -47,6 +47,13 @@ class Code:
 
 _ROWS = (
     ("AZSM0000", "run", "none", "Success.", "Nothing to do."),
+    ("AZSM0001", "agent", "none", "The agent's new program could not be fetched.", "It is tried again by itself."),
+    ("AZSM0002", "agent", "none", "The agent's new program was refused.",
+     "See who signed it: agents take later versions of publishers whom the owner of their machine has named."),
+    ("AZSM0003", "agent", "none", "The agent's new program could not be unpacked.",
+     "See whether there is room on the agent's disk; it is tried again by itself."),
+    ("AZSM0004", "agent", "none", "The agent's new program did not reach the control plane; the one before runs on.",
+     "See the agent's log, and offer another version."),
     ("AZSM0010", "agent", "none", "The agent's identity is gone.", "Unregister the agent and register it anew."),
     ("AZSM0011", "agent", "none", "The agent is locked: two hold its identity.",
      "Find out who else does, then register the agent again on its machine: wherry agent re-enrol."),

@@ -23,7 +23,7 @@ from wherry.control.plane import caller, plane, request_id
 from wherry.control.refusals import Refusal
 from wherry.control.services import presence
 from wherry.control.services.ledger import Holder
-from wherry.model.errors import ApiError, RunError, Unavailable, UsageError
+from wherry.model.errors import CODES, ApiError, RunError, Unavailable, UsageError
 from wherry.model.ledger import Token
 from wherry.model.wire import Json, token_from_json
 from wherry.trust.principals import Principal
@@ -95,7 +95,20 @@ def facts_of(body: Json) -> Json:
         "numberOfCores": int(number(body, "cores")),
         "uptimeInSeconds": int(number(body, "uptimeInSeconds")),
     }
-    return {name: value for name, value in told.items() if value not in ("", 0)}
+    failed = body.get("upgrade")
+    trouble = _upgrade_trouble(failed) if isinstance(failed, dict) else {}
+    return {name: value for name, value in told.items() if value not in ("", 0)} | trouble
+
+
+def _upgrade_trouble(failed: Json) -> Json:
+    """What an agent tells of a version that it did not take, as the resource API shows trouble."""
+    code = text(failed, "code", 16, "")
+    if code not in CODES:
+        raise _malformed("'upgrade' has no code of the table")
+    message = (
+        f"{CODES[code].message} Version {text(failed, 'version', 64, '')}: {text(failed, 'detail', 500, '')}."
+    )
+    return {"errorDetails": {"code": code, "message": message}}
 
 
 def caller_of(request: Request) -> Caller:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_keys, agent_trust, presence, registration
+from wherry.control.services import agent_keys, agent_trust, packages, presence, registration
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
 from wherry.model.errors import ApiError
@@ -84,8 +84,23 @@ async def heartbeat(request: Request) -> Response:
     now = service.clock()
     jkt = caller(request).jkt or ""
     change = await holding(request, _beat, jkt, facts_of(body), now, now + service.settings.offline_seconds)
-    told = {"interval": service.settings.heartbeat_seconds}
-    return JSONResponse(told | ({"changeKey": True} if change else {}))
+    told: Json = {"interval": service.settings.heartbeat_seconds}
+    if change:
+        told["changeKey"] = True
+    later = service.state and packages.later_than(service.state, text(body, "version", 64, ""))
+    if later:
+        told["package"] = str(later)
+    return JSONResponse(told)
+
+
+@routes.get("/packages/{version}", agent(routine=True))
+async def package(request: Request, version: str) -> Response:
+    """The package of a version of the agent's program; whoever asks for ranges gets those."""
+    state = plane(request).state
+    found = state and packages.file_of(state, version)
+    if not found:
+        raise ApiError(404, "PackageNotFound", "No such version is offered.")
+    return FileResponse(found, media_type="application/octet-stream")
 
 
 @routes.post("/keys", agent())
