@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-import pty
 import re
 import shlex
 import signal
-import sys
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.azurite import Azurite
-from tests.e2e.shell import PROGRAM, Shell, until
+from tests.e2e.shell import CODE, PROGRAM, Shell, until
+from tests.talk import on_terminal
+from wherry.agent.shell.menus import MENUS, QUIT
+from wherry.agent.state import AgentState
 from wherry.control import breakglass
 from wherry.model.errors import ApiError
 
@@ -204,30 +205,51 @@ def test_agents_and_groups(shell: Shell) -> None:
     shell.run("agent-group", "delete", "--name", "all", "--yes")
 
 
-def test_the_shell_of_the_agent_is_a_menu(shell: Shell) -> None:
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execve(
-            sys.executable,
-            [*PROGRAM, "agent", "shell", "--state", f"{shell.folder}/agent-4"],
-            shell.environment,
-        )
-    os.write(terminal, b"3\ny\n9\n2\nhttps://127.0.0.1:9\nnot-a-guid\ng\nm\na\n" + b"0" * 64 + b"\n4\n")
-    shown = b""
-    with contextlib.suppress(OSError):  # the terminal is gone when its process has ended
-        while piece := os.read(terminal, 4096):
-            shown += piece
-    os.close(terminal)
+def test_an_agent_comes_and_goes_by_its_shell(shell: Shell) -> None:
+    state = f"{shell.folder}/agent-4"
+    ids = shell.environment
+    register, leave = entry("main", "registration"), entry("main", QUIT)
+    with on_terminal([*PROGRAM, "agent", "shell", "--state", state], shell.environment) as talk:
+        talk.type("xdmsh> ", f"{register}\r")
+        talk.type("No control plane is set.", "")
+        talk.type("xdmsh> ", f"{entry('main', 'network')}\r")
+        talk.type("Choice: ", f"{entry('network', 'update_network')}\r")
+        talk.type("Control plane", ids["WHERRY_URL"] + "\r")
+        talk.type("Fingerprint", fingerprint(Path(ids["WHERRY_CA_FILE"])) + "\r")
+        talk.type("is trusted", "")
+        talk.type("Choice: ", f"{entry('network', QUIT)}\r")
+        for stopped in (True, False):
+            talk.type("xdmsh> ", f"{register}\r")
+            talk.type("Subscription ID", ids["WHERRY_SUBSCRIPTION_ID"] + "\r")
+            talk.type("Resource group name", "lab\r")
+            talk.type("Storage mover resource name", "mover\r")
+            talk.type("Agent name", "agent-4\r")
+            talk.type("Private Link Scope", "\r")
+            talk.type("QR code", "n\r")
+            talk.type("Ctrl-C ends it", "\x03" if stopped else "")
+            if stopped:
+                talk.wait_for("Stopped.")
+                assert AgentState(Path(state)).registration() is None
+        breakglass.approve(shell.state, CODE.findall(talk.shown)[-1])
+        talk.type("[registered] Registered as ", "")
+        talk.type(f"{register}) Unregister", "")
+        talk.type("xdmsh> ", f"{register}\r")
+        assert shell.run("agent", "show", "--name", "agent-4").data["name"] == "agent-4"
+        talk.type("[y/N]", "y\r")
+        talk.type("[unregistered]", "")
+        talk.type(f"{register}) Register", "")
+        talk.type("xdmsh> ", f"{leave}\r")
+    assert "agent-4" not in shell.run("agent", "list", "--query", "[].name", "-o", "tsv").out
 
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    said = (
-        "not registered",
-        "1) Status",
-        "This agent is not registered.",
-        "no choice '9'",
-        "not a valid subscription",
-    )
-    assert [text for text in said if text not in shown.decode()] == []
+
+def entry(menu: str, does: str) -> str:
+    """The number of an entry of the shell."""
+    return str(1 + next(at for at, one in enumerate(MENUS[menu].entries) if one.does == does))
+
+
+def fingerprint(certificate: Path) -> str:
+    """As `openssl x509 -fingerprint -sha256` shows it."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
 
 
 def test_roles(shell: Shell) -> None:

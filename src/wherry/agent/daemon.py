@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -47,13 +48,18 @@ _WATCH_SECONDS = 1.0
 _LONGEST_PAUSE = 30.0
 
 
+def _no_shell(_state: AgentState) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the owner of the machine says: `wherry agent run`'s own options.
 
     `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
     are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.  `upgrades`:
-    whose programs the agent may become; None for nobody's.
+    whose programs the agent may become; None for nobody's.  `admin_shell` serves it while
+    the agent runs, registered or not.
     """
 
     url: str | None = None
@@ -66,6 +72,7 @@ class Options:
     poll_seconds: float = LONG_POLL_SECONDS
     identity: IdentityOptions | None = None
     upgrades: Upgrades | None = None
+    admin_shell: Callable[[AgentState], AbstractContextManager[None]] = _no_shell
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -76,7 +83,7 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     log_lines.configure()
     roots = Roots.named(options.allow_source, options.allow_target, state.directory)
     stopping = stopping or threading.Event()
-    with state.alone("run"):
+    with state.alone("run"), options.admin_shell(state):
         if threading.current_thread() is threading.main_thread():
             _stop_on_signals(stopping)
         if options.url is not None:

@@ -12,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -106,7 +106,7 @@ def register(
     clock: Callable[[], float] = time.time,
     *,
     again: bool = False,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Register this agent, step by step; `again` replaces a registration that is in force here, with a new key.
 
     Raises `UsageError` (asked for wrongly, registered already), `WrongFingerprint`, `Unreachable`, `SignInFailed`

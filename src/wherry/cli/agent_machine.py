@@ -6,6 +6,7 @@ Nobody is signed in here: an agent proves itself with the key in its state direc
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -185,6 +186,14 @@ def run(
             help="Public key of whose programs the agent may become; repeatable. Without it nobody's.",
         ),
     ] = None,
+    ssh_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            show_default=False,
+            help="Serve the admin shell by SSH there; off without it.",
+        ),
+    ] = None,
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Be the agent: take leases and move files, until SIGTERM.
@@ -208,7 +217,20 @@ def run(
         url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
         identity=identity, upgrades=upgrades,
     )  # fmt: skip
+    if ssh_listen is not None:
+        from wherry.agent.shell import ssh
+
+        address = _address(ssh_listen)
+        options = replace(options, admin_shell=lambda state: ssh.served(state, address))
     raise typer.Exit(be_agent(agent, options))
+
+
+def _address(text: str) -> tuple[str, int]:
+    """A host and a port to listen at; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise UsageError(f"--ssh-listen: HOST:PORT is expected, such as 0.0.0.0:2222, not '{text}'.")
+    return host.strip("[]"), int(port)
 
 
 def _upgrades(agent: AgentState, publishers: list[Path]) -> Upgrades | None:
@@ -257,14 +279,19 @@ def env(state: State = None) -> None:
 @answers(COLUMNS)
 def status(state: State = None) -> Any:
     """How the agent of this machine stands; nothing is contacted."""
+    from wherry.agent.shell.status import picture
+
     return picture(opened(state))
 
 
-def shell(state: State = None) -> None:
-    """The agent's admin shell: status, register, unregister."""
-    from wherry.cli import agent_shell
+def shell(
+    state: State = None,
+    login: Annotated[bool, typer.Option("--login", help="Ask for the admin's password first.")] = False,
+) -> None:
+    """The agent's admin shell: menus to set the agent up, test it, register it and look after it."""
+    from wherry.agent.shell import console
 
-    agent_shell.run(opened(state))
+    raise typer.Exit(console.run(opened(state), login=login))
 
 
 def opened(directory: Path | None) -> AgentState:
@@ -278,22 +305,3 @@ def follow(steps: Iterator[Step]) -> None:
     """Show each step as it is done."""
     for step in steps:
         tell(f"[{step.name}] {step.text}")
-
-
-def picture(agent: AgentState) -> dict[str, Any]:
-    """How an agent stands, as its directory tells it."""
-    from wherry.agent.state import InUse
-
-    known = agent.registration()
-    try:
-        with agent.alone("run"):
-            daemon = "stopped"
-    except InUse:
-        daemon = "running"
-    return {
-        "state": "registered" if known else "not registered",
-        "agentId": known.agent_id if known else None,
-        "url": known.url if known else agent.server,
-        "daemon": daemon,
-        "directory": str(agent.directory),
-    }

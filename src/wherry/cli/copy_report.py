@@ -17,11 +17,11 @@ from typing import Any, TextIO
 from wherry import __version__
 from wherry.cli import copy_places
 from wherry.cli.copy_options import Asked
-from wherry.cli.text import json_safe
 from wherry.model.errors import CODES
 from wherry.model.options import JobOptions
 from wherry.model.outcomes import iso_time
 from wherry.model.run import RunStatus
+from wherry.model.text import json_safe
 from wherry.stores.port import StoreSpec
 
 Json = dict[str, Any]

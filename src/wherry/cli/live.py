@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from wherry.cli.text import one_line
+from wherry.model.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,8 +16,8 @@ from wherry.cli.connected import session
 from wherry.cli.options import Group, Job, Mover, Project
 from wherry.cli.output import answers, tell
 from wherry.cli.run import Name, path_of
-from wherry.cli.text import json_safe
 from wherry.model.outcomes import Outcome
+from wherry.model.text import json_safe
 
 app = typer.Typer(no_args_is_help=True, help="The copy log of a run: a row for each item.")
 

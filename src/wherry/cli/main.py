@@ -108,7 +108,7 @@ def _run(arguments: list[str]) -> int:
 
 def _tell(error: WherryError, *, debug: bool) -> int:
     from wherry.cli import exits
-    from wherry.cli.text import printable, without_secrets
+    from wherry.model.text import printable, without_secrets
 
     line, remedy = exits.describe(error)
     if debug:
@@ -125,7 +125,7 @@ def _log_requests() -> None:
     """Each request of this program as a line on standard error, with secrets blanked."""
     import logging
 
-    from wherry.cli.text import without_secrets
+    from wherry.model.text import without_secrets
 
     class Blanked(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

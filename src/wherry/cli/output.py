@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.cli import arguments
 from wherry.cli.arguments import Choice, Takes
-from wherry.cli.text import json_safe, one_line, printable
 from wherry.model.errors import UsageError
+from wherry.model.text import json_safe, one_line, printable
 
 if TYPE_CHECKING:
     from wherry.cli.signature import Command

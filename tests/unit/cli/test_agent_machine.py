@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,11 +39,27 @@ def test_a_daemon_that_runs_is_seen_and_is_the_only_one(
     assert "already uses" in second.err
 
 
-def test_the_shell_without_a_terminal_tells_how_it_stands(tmp_path: Path, wherry: Program) -> None:
+@pytest.fixture
+def no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes from standard input."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+@pytest.mark.usefixtures("no_lines")
+def test_the_shell_takes_lines_from_anywhere_and_ends_with_them(tmp_path: Path, wherry: Program) -> None:
     answer = wherry("agent", "shell", "--state", str(tmp_path / "agent"))
 
     assert answer.code == 0
-    assert answer.data["state"] == "not registered"
+    assert answer.out.startswith("\n1) System configuration\n")
+    assert answer.out.endswith("xdmsh> ")
+
+
+@pytest.mark.usefixtures("no_lines")
+def test_behind_a_login_there_is_nothing_without_the_password(tmp_path: Path, wherry: Program) -> None:
+    answer = wherry("agent", "shell", "--login", "--state", str(tmp_path / "agent"))
+
+    assert answer.code == 1
+    assert "xdmsh" not in answer.out
 
 
 def test_one_that_is_not_registered_cannot_be_unregistered(tmp_path: Path, wherry: Program) -> None:

@@ -1,1 +1,1 @@
-"""The agent's admin shell `xdmsh` will live here: its menus, on the console and over SSH."""
+"""The agent's admin shell `xdmsh`: menus of numbers, the same on the console, over SSH and in tests."""

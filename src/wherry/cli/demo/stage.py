@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from wherry.cli.text import printable
+from wherry.model.text import printable
 
 
 class Interrupted(KeyboardInterrupt):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wherry.cli.text import json_safe, one_line, printable, without_secrets
+from wherry.model.text import json_safe, one_line, printable, without_secrets
 
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202egnp.exe \x00 \udcff \ufeff"
 

@@ -1,7 +1,7 @@
 r"""Text from elsewhere, made harmless to show: names of files, strings of servers, traces.
 
 A terminal obeys control characters and reorders text by others; both are shown as `\xNN` or `\uNNNN`.  What looks like
-a secret is blanked in traces.  Called by `output` and `main`.
+a secret is blanked in traces.  Called by whatever writes on terminals.
 """
 
 from __future__ import annotations

@@ -1,0 +1,39 @@
+"""The support bundles as files that can be fetched by SFTP: no writing, no way out of their folder."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+import asyncssh
+
+from wherry.agent.state import AgentState
+from wherry.client import kept_file
+
+
+def folder(state: AgentState) -> str:
+    """Where an agent's support bundles lie; the agent alone writes there."""
+    return str(kept_file.private_folder(state.directory / "bundles"))
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise asyncssh.SFTPPermissionDenied("Support bundles may be read, nothing else.")
+
+
+class ReadOnlyFiles(asyncssh.SFTPServer):
+    """One session; without an agent's state it refuses everything."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], state: AgentState | None) -> None:
+        if state is None:
+            raise asyncssh.SFTPPermissionDenied("Change the password first.")
+        super().__init__(channel, chroot=folder(state).encode())
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
+        # Nobody but the agent writes there, and it makes no links: one is not its own.
+        if pflags & ~asyncssh.FXF_READ or os.path.islink(self.map_path(path)):
+            _refuse()
+        return super().open(path, pflags, attrs)
+
+    # `open56` is the form of clients that nobody has here.
+    open56 = write = setstat = lsetstat = fsetstat = _refuse
+    remove = mkdir = rmdir = rename = posix_rename = symlink = link = _refuse

@@ -1,0 +1,85 @@
+"""The shell on the terminal that this process was started on.  Called by `wherry agent shell` and `xdmsh`."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wherry.agent.admin_password import Verdict
+from wherry.agent.shell import shell, system
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.host_key import fingerprint
+from wherry.agent.shell.terminal import Closed, Interrupted
+from wherry.agent.state import AgentState
+from wherry.model.text import printable
+
+_TRIES = 3
+_PAUSE_SECONDS = 2.0
+
+
+def run(state: AgentState, *, login: bool) -> int:
+    """The shell until it is left; `login` asks for the password of the admin first.  An exit code."""
+    here = Here(Console(), state)
+    try:
+        if login:
+            _log_in(here)
+    except (Closed, Interrupted):
+        return 1
+    with contextlib.suppress(Closed):
+        shell.run(here)
+    return 0
+
+
+def _log_in(here: Here) -> None:
+    """Let in who knows the password; raises `Closed`."""
+    here.terminal.say(f"SSH host key of this agent: {fingerprint(here.state)}")
+    for _ in range(_TRIES):
+        user = here.terminal.ask("Local user: ").strip()
+        verdict = here.password.verdict(user, here.terminal.ask("Password: ", secret=True), network=False)
+        if verdict is Verdict.CHANGE:
+            system.first_change(here)
+        if verdict is not Verdict.NOTHING:
+            return
+        here.terminal.rest(_PAUSE_SECONDS)
+        here.terminal.say("That is not the password.")
+    raise Closed
+
+
+class Console:
+    """Standard input and output; without a terminal, lines as they come."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return shutil.get_terminal_size().columns
+
+    def say(self, text: str) -> None:
+        with _told():
+            sys.stdout.write(printable(text) + "\n")
+            sys.stdout.flush()
+
+    def ask(self, prompt: str, *, secret: bool = False) -> str:
+        with _told():
+            if secret and sys.stdin.isatty():
+                return getpass.getpass(prompt)
+            return input(prompt)
+
+    def rest(self, seconds: float) -> None:
+        with _told():
+            time.sleep(seconds)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stdout.write("\n")
+        raise Interrupted from None
+    except (EOFError, BrokenPipeError, UnicodeDecodeError) as end:
+        raise Closed from end

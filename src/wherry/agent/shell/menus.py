@@ -1,0 +1,82 @@
+"""The menus as data: their words, numbers and what each entry does.
+
+The words of the main menu and of the network menu are the original's, so that its documents hold.  `does` names a menu
+or an action of `shell.ACTIONS`; a label that depends on how the agent stands is worked out there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAIN_PROMPT = "xdmsh> "
+PROMPT = "Choice: "
+QUIT = "quit"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a menu."""
+
+    label: str
+    does: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """A numbered list, and the prompt below it."""
+
+    entries: tuple[Entry, ...]
+    prompt: str = PROMPT
+
+
+_BACK = Entry("Quit", QUIT, "Go back to the main menu.")
+
+MENUS: dict[str, Menu] = {
+    "main": Menu(
+        (
+            Entry(
+                "System configuration",
+                "system",
+                "This machine: name, time, hardware, and the admin password.",
+            ),
+            Entry(
+                "Network configuration",
+                "network",
+                "Addresses, the control plane, and tests of the way to it.",
+            ),
+            Entry("Service and job status", "status", "Whether the agent runs, and what its jobs do."),
+            Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
+            Entry("Exit", QUIT, "End this session; the agent runs on."),
+        ),
+        MAIN_PROMPT,
+    ),
+    "system": Menu(
+        (
+            Entry(
+                "Show system configuration",
+                "show_system",
+                "Name, version, hardware, time, key of the SSH service.",
+            ),
+            Entry("Change password", "change_password", "The password of the user admin."),
+            _BACK,
+        )
+    ),
+    "network": Menu(
+        (
+            Entry(
+                "Show network configuration",
+                "show_network",
+                "This machine's addresses, and the control plane.",
+            ),
+            Entry("Update network configuration", "update_network", "Which control plane this agent trusts."),
+            _BACK,
+        )
+    ),
+    "status": Menu(
+        (
+            Entry("Service status", "service_status", "Whether the agent runs and is registered."),
+            _BACK,
+        )
+    ),
+}

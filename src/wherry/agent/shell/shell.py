@@ -1,0 +1,96 @@
+"""The loop of menus: shows one, takes a number, does what it stands for, and shows it again.
+
+An entry that fails says why and leads back to its menu; Ctrl-C does so too.  Called by `console` and `ssh` sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from wherry.agent.log_lines import tell
+from wherry.agent.shell import registration, status, system
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.menus import MENUS, QUIT, Entry, Menu
+from wherry.agent.shell.terminal import Interrupted
+from wherry.model.errors import CODES, ApiError, RunError, WherryError
+
+ACTIONS: dict[str, Callable[[Here], None]] = {
+    "registration": registration.register_or_unregister,
+    "show_system": system.show,
+    "change_password": system.change_password,
+    "show_network": system.show_network,
+    "update_network": registration.set_control_plane,
+    "service_status": status.service,
+}
+
+
+def run(here: Here, menu: str = "main") -> None:
+    """Be the shell until somebody leaves it; raises `Closed` when nobody sits there any more."""
+    _menu(here, MENUS[menu])
+
+
+def _menu(here: Here, menu: Menu) -> None:
+    _show(here, menu)
+    while True:
+        try:
+            typed = here.terminal.ask(menu.prompt).strip()
+        except Interrupted:
+            typed = ""
+        if typed == "?":
+            _explain(here, menu)
+            continue
+        if typed:
+            entry = _chosen(menu, typed)
+            if entry is None:
+                here.terminal.say(
+                    f"Type a number from 1 to {len(menu.entries)}, ? for help, or Enter for the menu."
+                )
+                continue
+            if entry.does == QUIT:
+                return
+            _do(here, entry)
+        _show(here, menu)
+
+
+def _chosen(menu: Menu, typed: str) -> Entry | None:
+    if not (typed.isascii() and typed.isdigit() and len(typed) < 3):
+        return None
+    number = int(typed)
+    return menu.entries[number - 1] if 0 < number <= len(menu.entries) else None
+
+
+def _do(here: Here, entry: Entry) -> None:
+    if entry.does in MENUS:
+        _menu(here, MENUS[entry.does])
+        return
+    tell(logging.INFO, "shell", "An entry of the shell was chosen.", entry=entry.does, by=here.who)
+    try:
+        ACTIONS[entry.does](here)
+    except Interrupted:
+        here.terminal.say("\nStopped.")
+    except WherryError as trouble:
+        here.terminal.say(_told(trouble))
+
+
+def _told(trouble: WherryError) -> str:
+    """What went wrong, and what to do about it where more is known than the message says."""
+    code = trouble.code if isinstance(trouble, ApiError | RunError) else ""
+    remedy = CODES[code].remedy if code in CODES else ""
+    return "\n".join(filter(None, [f"{code}: {trouble}" if code else str(trouble), remedy]))
+
+
+def _show(here: Here, menu: Menu) -> None:
+    lines = [f"{number}) {_label(here, entry)}" for number, entry in enumerate(menu.entries, 1)]
+    here.terminal.say("\n" + "\n".join(lines) + "\n")
+
+
+def _label(here: Here, entry: Entry) -> str:
+    if entry.does == "registration" and here.state.registration() is not None:
+        return "Unregister"
+    return entry.label
+
+
+def _explain(here: Here, menu: Menu) -> None:
+    for number, entry in enumerate(menu.entries, 1):
+        here.terminal.say(f"{number}) {_label(here, entry)}: {entry.help}")

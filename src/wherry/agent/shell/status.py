@@ -1,0 +1,33 @@
+"""Entries about the agent's service and its jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wherry.agent.shell.here import Here
+from wherry.agent.state import AgentState, InUse
+
+
+def service(here: Here) -> None:
+    """Whether the agent runs and is registered."""
+    told = picture(here.state)
+    here.terminal.say(
+        "\n".join(f"{name:<16}{value if value is not None else '-'}" for name, value in told.items())
+    )
+
+
+def picture(agent: AgentState) -> dict[str, Any]:
+    """How an agent stands, as its directory tells it; nothing is contacted."""
+    known = agent.registration()
+    try:
+        with agent.alone("run"):
+            daemon = "stopped"
+    except InUse:
+        daemon = "running"
+    return {
+        "state": "registered" if known else "not registered",
+        "agentId": known.agent_id if known else None,
+        "url": known.url if known else agent.server,
+        "daemon": daemon,
+        "directory": str(agent.directory),
+    }

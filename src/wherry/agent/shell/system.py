@@ -1,0 +1,77 @@
+"""Entries about this machine: what it is, and the password of its admin."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+
+from wherry import __version__
+from wherry.agent import facts
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.host_key import fingerprint
+from wherry.agent.shell.terminal import Closed
+from wherry.model.errors import UsageError
+from wherry.trust.passwords import LEAST_LENGTH
+
+_TRIES = 5
+
+
+def show(here: Here) -> None:
+    """The machine and the program."""
+    here.terminal.say(
+        "\n".join(
+            f"{name:<22}{value}"
+            for name, value in (
+                ("Host name", facts.host_name()),
+                ("Version", f"{__version__} (Python {platform.python_version()})"),
+                ("Hardware", f"{platform.machine()}, {facts.cores()} processors, {facts.memory_in_mb()} MB"),
+                ("Kernel", platform.release()),
+                ("Time", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, zone {facts.time_zone() or 'unknown'}"),
+                ("Up for", f"{facts.uptime_in_seconds() // 3600} hours"),
+                ("SSH host key", fingerprint(here.state)),
+            )
+        )
+    )
+
+
+def show_network(here: Here) -> None:
+    """The way to the control plane."""
+    server = here.state.server
+    here.terminal.say(f"Control plane: {server or 'not set'}")
+    if server:
+        here.terminal.say(
+            f"Address of this machine on the way to it: {facts.address(server) or 'no way there'}"
+        )
+
+
+def change_password(here: Here) -> None:
+    """Ask twice, without echo, until it is a password that will do."""
+    here.terminal.say(
+        f"A password has at least {LEAST_LENGTH} characters, and is none of those that are guessed first. "
+        "Note it down: nobody can recover it."
+    )
+    for _ in range(_TRIES):
+        password = here.terminal.ask("New password: ", secret=True)
+        if here.terminal.ask("Once more: ", secret=True) != password:
+            here.terminal.say("These were two different ones.")
+            continue
+        try:
+            here.password.change(password)
+        except UsageError as weak:
+            here.terminal.say(str(weak))
+        else:
+            here.terminal.say("The password is changed.")
+            return
+    raise UsageError("The password is as it was.")
+
+
+def first_change(here: Here) -> None:
+    """All that the default password opens; raises `Closed` when it was not changed."""
+    here.terminal.say(
+        "This agent still has its default password. Change it; nothing else is open until then."
+    )
+    try:
+        change_password(here)
+    except UsageError as kept:
+        here.terminal.say(str(kept))
+        raise Closed from kept

@@ -1,0 +1,145 @@
+"""The menus of the admin shell, without any terminal: lines go in, lines come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from wherry.agent.shell import shell
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.menus import MENUS, QUIT
+from wherry.agent.shell.terminal import Closed, Interrupted
+from wherry.agent.state import AgentState
+from wherry.model import ids
+
+CTRL_C = "\x03"
+
+
+class Script:
+    """A terminal whose lines are known beforehand; then nobody sits there any more."""
+
+    width = 80
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.shown: list[str] = []
+        self.secrets: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.shown.append(text)
+
+    def ask(self, prompt: str, *, secret: bool = False) -> str:
+        self.shown.append(prompt)
+        line = next(self._lines, None)
+        if line is None:
+            raise Closed
+        if line == CTRL_C:
+            raise Interrupted
+        if secret:
+            self.secrets.append(line)
+        return line
+
+    def rest(self, seconds: float) -> None:
+        """No time passes."""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.shown)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> AgentState:
+    return AgentState(tmp_path / "agent")
+
+
+def typed(state: AgentState, *lines: str) -> Script:
+    """What a session showed in which these lines were typed."""
+    script = Script(lines)
+    try:
+        shell.run(Here(script, state))
+    except Closed:
+        script.say("(closed)")
+    return script
+
+
+def number(menu: str, does: str) -> str:
+    """What has to be typed in a menu."""
+    return str(1 + next(at for at, entry in enumerate(MENUS[menu].entries) if entry.does == does))
+
+
+def test_every_entry_leads_to_a_menu_or_an_action() -> None:
+    for menu in MENUS.values():
+        assert menu.entries[-1].does == QUIT
+        for entry in menu.entries:
+            assert entry.does == QUIT or entry.does in MENUS or entry.does in shell.ACTIONS
+            assert entry.label
+            assert entry.help
+    used = {entry.does for menu in MENUS.values() for entry in menu.entries}
+    assert used - {QUIT} == (set(MENUS) - {"main"}) | set(shell.ACTIONS)
+
+
+def test_enter_shows_the_menu_again_and_a_question_mark_explains(state: AgentState) -> None:
+    shown = typed(state, "", "?", number("main", QUIT)).shown
+    menus = [
+        text for text in shown if text.startswith("\n1) System configuration\n2) Network configuration\n")
+    ]
+    assert len(menus) == 2
+    assert any(text.startswith("1) System configuration: ") for text in shown)
+    assert shown.count("xdmsh> ") == 3
+
+
+@pytest.mark.parametrize(
+    "line", ["0", "99", "-1", "1; sh", "$(id)", "`id`", "\u0661", "exit", "1.0", "!", "/", "1 2"]
+)
+def test_what_is_no_number_of_the_menu_does_nothing(state: AgentState, line: str) -> None:
+    shown = typed(state, line, number("main", QUIT)).shown
+    assert any(text.startswith("Type a number from 1 to") for text in shown)
+
+
+def test_ctrl_c_leads_back_and_the_end_of_the_line_out(state: AgentState) -> None:
+    inside = number("main", "system"), number("system", "change_password"), CTRL_C
+    shown = typed(state, CTRL_C, *inside, number("system", QUIT), number("main", QUIT)).shown
+    assert "\nStopped." in shown
+    assert "(closed)" not in shown
+    assert typed(state, *inside).shown[-1] == "(closed)"
+
+
+def test_a_failing_entry_says_why_and_leads_back(state: AgentState) -> None:
+    shown = typed(state, number("main", "registration"), number("main", QUIT)).shown
+    assert any("No control plane is set" in text for text in shown)
+    assert shown[-1] == "xdmsh> "
+
+
+def test_the_password_is_asked_for_twice_and_weak_ones_are_refused(state: AgentState) -> None:
+    good = "carry the boat over 7"
+    change = number("main", "system"), number("system", "change_password")
+    script = typed(state, *change, "admin", "admin", good, "other", good, good)
+    assert "A password has 12 to 1024 characters." in script.shown
+    assert "These were two different ones." in script.shown
+    assert "The password is changed." in script.shown
+    assert script.secrets == ["admin", "admin", good, "other", good, good]
+    assert not Here(script, state).password.is_default
+    assert good not in script.text
+
+
+def test_where_the_control_plane_is_makes_sense_or_is_asked_again(state: AgentState) -> None:
+    update = number("main", "network"), number("network", "update_network")
+    shown = typed(state, *update, "http://plane", "https://127.0.0.1:9", "ff", "gg" * 32, "00" * 32).shown
+    assert "An address begins with https://." in shown
+    assert shown.count("A SHA-256 fingerprint has 64 hexadecimal digits.") == 2
+    assert state.server is None
+
+
+def test_the_questions_of_a_registration(state: AgentState) -> None:
+    state.trust_server("https://127.0.0.1:9", b"no certificate")
+    wrong = "no guid", "/subscriptions/1/resourceGroups/g"
+    mover = ids.mover_id("6f6c1b7c-0d28-4a1f-a0f3-0b7b7d3c2f55", "g", "m")
+    shown = typed(state, number("main", "registration"), *wrong, mover, "-", "agent", "scope", "").shown
+    assert "A subscription ID is a GUID, as `wherry env` prints it." in shown
+    assert "This is not the resource ID of a storage mover." in shown
+    assert "This is not a valid agent name." in shown
+    assert "This is not the resource ID of a private link scope." in shown
+    assert not any(text.startswith("Resource group name") for text in shown)
+    assert state.registration() is None
