@@ -226,9 +226,8 @@ class BlobStore:
         data = content.whole()
         attributes = content.attributes()
         wanted = _metadata(like, attributes)
-        self._put_whole(
-            path, data if type(data) is bytes else bytes(data), like, wanted, etag_of(path, expect)
-        )
+        whole = data if type(data) is bytes else bytes(data)
+        self._put_whole(path, whole, like, wanted, etag_of(path, expect))
         self._give_access(path, like, attributes)
 
     def _put_whole(
