@@ -18,7 +18,7 @@ from tests.faulty_wire import FaultyWire, Trouble, faulty_wire
 from wherry.model.entry import Entry
 from wherry.model.errors import LeaseLost
 from wherry.stores.blob.store import BlobStore
-from wherry.stores.http import fleet
+from wherry.stores.http import connection, fleet
 from wherry.stores.lane import HasLane, Lane, Parcel
 from wherry.stores.port import Fence, Store, StoreSpec, no_fence
 from wherry.stores.posix import PosixStore
@@ -213,13 +213,53 @@ def test_nothing_is_sent_when_the_lease_is_over(way: Way) -> None:
     assert sorted(way.arrived()) == [name(number) for number in range(5)]
 
 
-def test_before_it_is_known_what_the_service_checks_everything_is_left(way: Way) -> None:
+@pytest.mark.parametrize("taken", [False, True])
+def test_the_first_file_finds_out_what_the_service_checks(way: Way, taken: bool) -> None:
+    """It goes the patient way, and only it: as far as it is left to others, for what is there already."""
+    if taken:
+        way.case.put(b"folder/" + name(0), b"of somebody else")
     way.case.store = way.case.open()
 
     _, left = way.send()
 
-    assert len(left) == FILES
-    assert not way.arrived()
+    assert left == [name(0)] * taken
+    first = b"of somebody else" if taken else b""
+    assert way.arrived() == {name(0): first, **{name(one): b"%d " % one * one for one in range(1, FILES)}}
+
+
+def test_a_service_that_needs_more_than_one_request_is_left_to_the_long_way(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(way.case.store), "_new", lambda *_: None)
+
+    _, left = way.send()
+
+    assert left == [name(number) for number in range(1, FILES)]
+    assert list(way.arrived()) == [name(0)]
+
+
+@pytest.mark.parametrize("way", ["blob"], indirect=True)
+def test_connections_are_left_to_the_next(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    way.send(way.entries()[:8])
+    monkeypatch.setattr(fleet._Dock, "call", lambda _: None)
+
+    _, left = way.send(way.entries()[8:])
+
+    assert left == []
+    assert len(way.arrived()) == FILES
+
+
+def test_connections_that_were_hung_up_on_meanwhile_lose_nothing(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.0)
+    way.send(way.entries()[:8])
+    way.wire.hang_up()
+
+    _, left = way.send(way.entries()[8:])
+
+    assert left == []
+    assert len(way.arrived()) == FILES
 
 
 def test_a_server_that_is_gone_leaves_everything(way: Way) -> None:

@@ -226,9 +226,8 @@ class BlobStore:
         data = content.whole()
         attributes = content.attributes()
         wanted = _metadata(like, attributes)
-        self._put_whole(
-            path, data if type(data) is bytes else bytes(data), like, wanted, etag_of(path, expect)
-        )
+        whole = data if type(data) is bytes else bytes(data)
+        self._put_whole(path, whole, like, wanted, etag_of(path, expect))
         self._give_access(path, like, attributes)
 
     def _put_whole(
@@ -367,10 +366,13 @@ class BlobStore:
     def lane(self, source: Store) -> ObjectLane | None:
         if self._tree is not None or not isinstance(source, ReadsSmall):
             return None
-        return ObjectLane(source, self._wire, self._new, self._fence)
+        return ObjectLane(source, self._wire, self._new, self._first, self._fence)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
         return self._requests.new_blob(self._top + path, data, _metadata(like, ()))
+
+    def _first(self, path: bytes, data: bytes, like: Entry) -> None:
+        self._put_whole(path, data, like, _metadata(like, ()), None)
 
     # ------------------------------------------------------------ after an answer was lost
 

@@ -22,7 +22,7 @@ from wherry.stores.http.connection import Connection, Lost, Unreached
 from wherry.stores.http.pace import BUSY
 from wherry.stores.http.wire import Wire
 
-MOST = 128
+MOST = 192
 _MOST_BYTES = 16 * 1024 * 1024
 _DIALLED_AT_ONCE = 8
 _ANSWER_SECONDS = 60.0
@@ -107,13 +107,13 @@ class Fleet(Generic[T]):
             self._give_up()
 
     def close(self) -> None:
-        """Wait for all answers, then hang up."""
+        """Wait for all answers, then leave the connections to the next fleet."""
         self._look = lambda: None  # Whoever looks has no say any more.
         self._dock.close()
         while self.under_way:
             self.wait()
         for boat in self._boats.values():
-            boat.connection.close()
+            self._wire.keep(boat.connection)
         self._boats.clear()
         self._idle.clear()
         self._poll.close()
@@ -125,6 +125,8 @@ class Fleet(Generic[T]):
         if not self._has_room(size):
             self.wait(0)
         while not self._has_room(size):
+            if not self._idle and self._take_kept():
+                continue
             if not self._idle and len(self._boats) + self._dock.busy < MOST:
                 self._dock.call()
             if not self._boats and self._dock.is_empty:
@@ -135,14 +137,24 @@ class Fleet(Generic[T]):
     def _has_room(self, size: int) -> bool:
         return bool(self._idle) and (not self._size or self._size + size <= _MOST_BYTES)
 
+    def _take_kept(self) -> bool:
+        """Take a connection that an earlier fleet has left, if there is one."""
+        connection = self._wire.kept() if len(self._boats) < MOST else None
+        if connection is not None:
+            self._add(connection)
+        return connection is not None
+
     def _take_new(self) -> None:
         for connection in self._dock.made():
-            boat: _Boat[T] = _Boat(connection)
-            fd = connection.socket.fileno()
             connection.socket.setblocking(False)
-            self._boats[fd] = boat
-            self._idle.append(boat)
-            self._poll.register(fd, select.EPOLLIN)
+            self._add(connection)
+
+    def _add(self, connection: Connection) -> None:
+        boat: _Boat[T] = _Boat(connection)
+        fd = connection.socket.fileno()
+        self._boats[fd] = boat
+        self._idle.append(boat)
+        self._poll.register(fd, select.EPOLLIN)
 
     def _sink(self, boat: _Boat[T], *, done: bool = False) -> None:
         """Hang up; what it carried is in doubt unless it is `done`."""

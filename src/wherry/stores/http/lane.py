@@ -28,6 +28,8 @@ Request = Callable[[bytes, bytes, Entry], bytes | None]
 """The head of the request that writes this file, with these bytes and the metadata of this entry, where nothing is.
 
 None while the store has still to find out how."""
+First = Callable[[bytes, bytes, Entry], None]
+"""Write such a file the patient way, by which the store finds that out; raises `StoreError`."""
 
 
 class ObjectLane:
@@ -35,10 +37,11 @@ class ObjectLane:
 
     limit = LIMIT
 
-    def __init__(self, source: ReadsSmall, wire: Wire, request: Request, fence: Fence) -> None:
+    def __init__(self, source: ReadsSmall, wire: Wire, request: Request, first: First, fence: Fence) -> None:
         self._source = source
         self._pace = wire.pace
         self._request = request
+        self._first: First | None = first
         self._fence = fence
         self._fleet: Fleet[tuple[Parcel, int]] = Fleet(wire, self._arrived, fence)
         self._avoided = 0
@@ -66,9 +69,9 @@ class ObjectLane:
     def _sent(self, path: bytes, data: bytes, entry: Entry, load: tuple[Parcel, int]) -> bool:
         try:
             head = self._request(path, data, entry)
+            if head is None:
+                return self._is_first(path, data, entry)
         except StoreError:
-            return False
-        if head is None:
             return False
         self._fence()
         load[0].under_way += 1
@@ -76,6 +79,13 @@ class ObjectLane:
             return True
         load[0].under_way -= 1
         return False
+
+    def _is_first(self, path: bytes, data: bytes, entry: Entry) -> bool:
+        """Write the first file here and now: all that come meanwhile would else go the long way, too."""
+        first, self._first = self._first, None
+        if first is not None:
+            first(path, data, entry)
+        return first is not None
 
     def _arrived(self, load: tuple[Parcel, int], done: bool) -> None:
         parcel, number = load

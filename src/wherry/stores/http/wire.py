@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 import weakref
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -96,6 +97,7 @@ class Wire:
         self._local = threading.local()
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._kept: list[Connection] = []
 
     def exchange(self, head: bytes, body: bytes | memoryview = b"", *, bodiless: bool = False) -> Answer:
         """Send one request on this thread's connection and read its answer.
@@ -132,8 +134,25 @@ class Wire:
     def close(self) -> None:
         """Hang up on all connections; no thread may be at work any more."""
         with self._lock:
-            for connection in list(self._all):
+            for connection in [*self._all, *self._kept]:
                 connection.close()
+            self._kept.clear()
+
+    def keep(self, connection: Connection) -> None:
+        """Keep a connection for whoever asks for one by `kept`; nothing is under way on it."""
+        connection.used = time.monotonic()
+        with self._lock:
+            self._kept.append(connection)
+
+    def kept(self) -> Connection | None:
+        """A connection that was kept and that the server has not hung up on since; for the caller alone."""
+        with self._lock:
+            while self._kept:
+                connection = self._kept.pop()
+                if not connection.is_stale():
+                    return connection
+                connection.close()
+        return None
 
     def _drop(self, connection: Connection) -> None:
         connection.close()

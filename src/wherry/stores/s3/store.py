@@ -182,12 +182,15 @@ class S3Store:
         self._writing.put(self._top + path, whole, wanted, _expected(path, expect))
 
     def lane(self, source: Store) -> ObjectLane | None:
-        return (
-            ObjectLane(source, self._wire, self._new, self._fence) if isinstance(source, ReadsSmall) else None
-        )
+        if not isinstance(source, ReadsSmall):
+            return None
+        return ObjectLane(source, self._wire, self._new, self._first, self._fence)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
         return self._writing.new(self._top + path, data, metadata_of(like))
+
+    def _first(self, path: bytes, data: bytes, like: Entry) -> None:
+        self._writing.put(self._top + path, data, metadata_of(like), None)
 
     def _put_parts(
         self, path: bytes, content: Content, like: Entry, wanted: dict[str, str], expect: Entry | None
