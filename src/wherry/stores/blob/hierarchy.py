@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from wherry.model.entry import Attributes
 from wherry.stores.blob.service import Service, Settle, condition
+from wherry.stores.http.metadata import FOLDER
 from wherry.stores.http.wire import Address
 
 _ACLS = {b"system.posix_acl_access": "", b"system.posix_acl_default": "default:"}
@@ -100,5 +101,9 @@ def _letters(bits: int) -> str:
 
 
 def _properties(metadata: Mapping[str, str]) -> str:
-    pairs = ",".join(f"{key}={base64.b64encode(value.encode()).decode()}" for key, value in metadata.items())
+    """The header of metadata, without the mark of a folder: the service knows what is one."""
+    coded = {
+        key: base64.b64encode(value.encode()).decode() for key, value in metadata.items() if key != FOLDER
+    }
+    pairs = ",".join(f"{key}={value}" for key, value in coded.items())
     return f"x-ms-properties: {pairs}\r\n" if pairs else ""

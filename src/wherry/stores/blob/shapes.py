@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import Conflict, StoreError
@@ -80,8 +78,3 @@ def _with_access(entry: Entry, text: str) -> Entry:
     if now is None or entry.mode is None or entry.kind is Kind.LINK:
         return entry
     return entry._replace(mode=entry.mode & 0o7000 | now)
-
-
-def of_real_folder(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Without the mark of a folder, which a service with a hierarchy has of its own."""
-    return {key: value for key, value in metadata.items() if key != FOLDER}

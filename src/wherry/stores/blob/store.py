@@ -21,16 +21,7 @@ from wherry.stores.blob import hierarchy
 from wherry.stores.blob.hierarchy import Hierarchy
 from wherry.stores.blob.listing import Page
 from wherry.stores.blob.requests import Requests
-from wherry.stores.blob.shapes import (
-    answered,
-    below,
-    etag_of,
-    listed,
-    metadata_in,
-    of_real_folder,
-    prefix_entry,
-    utf16,
-)
+from wherry.stores.blob.shapes import answered, below, etag_of, listed, metadata_in, prefix_entry, utf16
 from wherry.stores.http.lane import ObjectLane
 from wherry.stores.http.metadata import UNFINISHED, attributes_of, fitting, metadata_of, seconds
 from wherry.stores.http.patience import Patience
@@ -327,7 +318,7 @@ class BlobStore:
         wanted = fitting(metadata_of(like, expect.extra, attributes), MOST_METADATA)
         settle = partial(self._is_done, path, expect.size, wanted, etag)
         if is_folder and self._tree:
-            self._tree.set_metadata(self._name(path), of_real_folder(wanted), etag, settle)
+            self._tree.set_metadata(self._name(path), wanted, etag, settle)
         else:
             self._requests.set_metadata(self._name(path), wanted, etag, settle)
         self._give_access(path, like, attributes_of(tuple(wanted.items())))
@@ -338,7 +329,7 @@ class BlobStore:
             self._put_whole(path, b"", like, wanted, None)
             return
         settle = partial(self._is_done, path, 0, wanted, None)
-        self._tree.make_folder(self._name(path), of_real_folder(wanted), settle)
+        self._tree.make_folder(self._name(path), wanted, settle)
         self._give_access(path, like, attributes)
 
     def _give_access(self, path: bytes, like: Entry, attributes: Attributes) -> None:
