@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import tarfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.browser import Browser
 from tests.conftest import read
 from tests.forms import hidden, recovery_codes_on, secret_on
 from tests.site import ENDED, Agent, Job, Site, site
+from wherry.agent import bundle
 from wherry.control import deployment
 from wherry.control.broker import blob
 from wherry.control.db.engine import Database
@@ -320,6 +322,19 @@ def test_attack_65_no_secret_is_in_clear_in_any_file_but_those_that_are_for_it(p
     assert seen > 15
     assert (planted.site.served.state / "wherry.db-wal").exists()
     assert deployment.describe(planted.site.served.state).tenant
+
+
+def test_attack_65_no_secret_is_in_a_support_bundle(planted: Planted) -> None:
+    for agent in planted.site._agents:
+        with tarfile.open(bundle.collect(agent.state).path) as archive:
+            held = {name: archive.extractfile(name) for name in archive.getnames()}
+            files = {name.partition("/")[2]: file.read() for name, file in held.items() if file is not None}
+        assert {"own/health.json", "root/registration.json", "var/log/agent.log", "misc/top.txt"} <= set(
+            files
+        )
+        assert b'"lease.begin"' in files["var/log/agent.log"]
+        for name, content in files.items():
+            assert planted.found_in(content) == set(), name
 
 
 def test_attack_65_no_secret_is_in_the_audit_trail(planted: Planted) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from tests.talk import Talk, on_terminal
+from wherry.agent import bundle
 from wherry.agent.admin_password import AdminPassword
 from wherry.agent.shell import ssh
-from wherry.agent.shell.bundles import folder
 from wherry.agent.shell.host_key import fingerprint
+from wherry.agent.shell.menus import MENUS
 from wherry.agent.state import AgentState
 
+LEAVE = f"{len(MENUS['main'].entries)}\n"
 GOOD = "carry the boat over 7"
 OPTIONS = ("NumberOfPasswordPrompts=1", "PubkeyAuthentication=no", "LogLevel=ERROR", "ConnectTimeout=20")
 
@@ -146,7 +148,7 @@ def test_attack_45_the_default_password_opens_only_the_dialogue_that_changes_it(
     assert "The password is changed." in changed.stdout
     assert changed.stdout.index("changed.") < changed.stdout.index("xdmsh>")
     assert new.ssh(password="admin").returncode == 255
-    assert "1) System configuration" in new.ssh(typed="5\n").stdout
+    assert "1) System configuration" in new.ssh(typed=LEAVE).stdout
 
 
 def test_the_menus_on_a_real_terminal(door: Door) -> None:
@@ -199,7 +201,7 @@ def test_attack_45_no_other_command_is_run(door: Door, command: str, terminal: t
     "escape", ["1; id", "$(id)", "`id`", "!id", "|id", "\x1b:!id", "../../bin/sh", "%s%n", "~C"]
 )
 def test_attack_45_what_is_typed_is_a_number_or_nothing(door: Door, escape: str) -> None:
-    shown = door.ssh(typed=f"{escape}\n5\n").stdout
+    shown = door.ssh(typed=f"{escape}\n" + LEAVE).stdout
     assert "uid=" not in shown
     assert "Type a number from 1 to" in shown
 
@@ -219,7 +221,7 @@ def test_attack_45_nor_an_agent_nor_an_environment(door: Door) -> None:
     """`LD_PRELOAD` and the like are data that nobody looks at."""
     before = dict(os.environ)
     options = ("-A", "-X", "-o", "SetEnv=LD_PRELOAD=evil.so PYTHONPATH=evil", "-o", "ForwardX11Trusted=yes")
-    assert door.ssh(typed="5\n", options=options).returncode == 0
+    assert door.ssh(typed=LEAVE, options=options).returncode == 0
     assert dict(os.environ) == before
 
 
@@ -239,21 +241,21 @@ def test_attack_45_wrong_passwords_are_answered_later_and_later(door: Door) -> N
     try:
         for _ in range(5):
             assert door.ssh(password="wrong").returncode == 255
-        assert door.ssh(typed="5\n").returncode == 255, "the right one is not even looked at"
+        assert door.ssh(typed=LEAVE).returncode == 255, "the right one is not even looked at"
         now[0] += 1.0
         assert door.ssh(password="wrong").returncode == 255
         now[0] += 1.9
-        assert door.ssh(typed="5\n").returncode == 255
+        assert door.ssh(typed=LEAVE).returncode == 255
         now[0] += 0.2
-        assert door.ssh(typed="5\n").returncode == 0
+        assert door.ssh(typed=LEAVE).returncode == 0
         assert door.ssh(password="wrong").returncode == 255
-        assert door.ssh(typed="5\n").returncode == 0, "a right one begins anew"
+        assert door.ssh(typed=LEAVE).returncode == 0, "a right one begins anew"
     finally:
         door.service._guesses.clock = time.monotonic
 
 
 def test_bundles_can_be_fetched_and_nothing_else_be_done(door: Door) -> None:
-    place = Path(folder(door.state))
+    place = bundle.folder(door.state)
     (place / "bundle").write_bytes(b"told")
     (place / "out").symlink_to(door.state.directory / "admin.json")
     (door.folder / "mine").write_bytes(b"mine")
@@ -282,7 +284,7 @@ def test_whoever_types_nothing_is_hung_up_on(tmp_path: Path) -> None:
 
 
 def test_the_host_key_stays_and_is_shown(door: Door) -> None:
-    shown = door.ssh(typed="1\n1\n3\n5\n").stdout
+    shown = door.ssh(typed="1\n1\n3\n" + LEAVE).stdout
     assert fingerprint(door.state) in shown
     listed = keygen("-l", door.state)
     assert fingerprint(door.state) in listed

@@ -83,7 +83,7 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     log_lines.configure()
     roots = Roots.named(options.allow_source, options.allow_target, state.directory)
     stopping = stopping or threading.Event()
-    with state.alone("run"), options.admin_shell(state):
+    with state.alone("run"), log_lines.kept_in(state.directory), options.admin_shell(state):
         if threading.current_thread() is threading.main_thread():
             _stop_on_signals(stopping)
         if options.url is not None:

@@ -9,9 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
+from wherry.client import kept_file
+
+_FILE = "agent.log"
+_FILES = 4
+_FILE_BYTES = 4 * 1024 * 1024
 _log = logging.getLogger("wherry.agent")
 
 
@@ -40,6 +49,26 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     # Libraries tell requests with all that they hold at lower levels.
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger("wherry").setLevel(level)
+
+
+@contextmanager
+def kept_in(directory: Path) -> Iterator[None]:
+    """Write the same lines to files in an agent's state directory, too: the last ones are in every support bundle."""
+    folder = kept_file.private_folder(directory / "log")
+    handler = RotatingFileHandler(folder / _FILE, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, delay=True)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def kept(directory: Path) -> list[Path]:
+    """The files that `kept_in` has filled, the newest first."""
+    return sorted((directory / "log").glob(f"{_FILE}*"))
 
 
 def tell(level: int, event: str, message: str, **fields: Any) -> None:

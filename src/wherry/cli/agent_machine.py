@@ -54,7 +54,7 @@ COLUMNS = (
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to those of the noun."""
-    for command in (register, re_enrol, run, unregister, status, shell, env):
+    for command in (register, re_enrol, run, unregister, status, shell, bundle, env):
         app.command()(command)
 
 
@@ -292,6 +292,15 @@ def shell(
     from wherry.agent.shell import console
 
     raise typer.Exit(console.run(opened(state), login=login))
+
+
+@answers((("File", "path"), ("Bytes", "size"), ("SHA-256", "sha256"), ("Missing", "missing")))
+def bundle(state: State = None) -> Any:
+    """Collect a support bundle: logs and the state of this machine in one file, without secrets."""
+    from wherry.agent import bundle as bundles
+
+    made = bundles.collect(opened(state))
+    return {"path": str(made.path), "size": made.size, "sha256": made.sha256, "missing": list(made.missing)}
 
 
 def opened(directory: Path | None) -> AgentState:

@@ -7,13 +7,8 @@ from typing import Any, NoReturn
 
 import asyncssh
 
+from wherry.agent import bundle
 from wherry.agent.state import AgentState
-from wherry.client import kept_file
-
-
-def folder(state: AgentState) -> str:
-    """Where an agent's support bundles lie; the agent alone writes there."""
-    return str(kept_file.private_folder(state.directory / "bundles"))
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
@@ -26,7 +21,7 @@ class ReadOnlyFiles(asyncssh.SFTPServer):
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], state: AgentState | None) -> None:
         if state is None:
             raise asyncssh.SFTPPermissionDenied("Change the password first.")
-        super().__init__(channel, chroot=folder(state).encode())
+        super().__init__(channel, chroot=bytes(bundle.folder(state)))
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
         # Nobody but the agent writes there, and it makes no links: one is not its own.

@@ -47,6 +47,11 @@ MENUS: dict[str, Menu] = {
             ),
             Entry("Service and job status", "status", "Whether the agent runs, and what its jobs do."),
             Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
+            Entry(
+                "Collect support bundle",
+                "bundle",
+                "Logs and state of this machine in one file, without secrets.",
+            ),
             Entry("Exit", QUIT, "End this session; the agent runs on."),
         ),
         MAIN_PROMPT,

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from wherry.agent.log_lines import tell
-from wherry.agent.shell import registration, status, system
+from wherry.agent.shell import registration, status, support, system
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import MENUS, QUIT, Entry, Menu
 from wherry.agent.shell.terminal import Interrupted
@@ -21,6 +21,7 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
     "change_password": system.change_password,
     "show_network": system.show_network,
     "update_network": registration.set_control_plane,
+    "bundle": support.collect,
     "service_status": status.service,
 }
 
