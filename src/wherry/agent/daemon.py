@@ -43,6 +43,8 @@ LAPSED = {"identity_locked": "AZSM0011", "identity_expired": "AZSM0012"}
 
 EXIT_STOPPED = 0
 EXIT_IDENTITY_GONE = 4
+EXIT_RESTART = 76
+"""It is to begin anew with the same command line: whoever called is to see to that."""
 
 _WATCH_SECONDS = 1.0
 _LONGEST_PAUSE = 30.0
@@ -82,10 +84,10 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     """
     log_lines.configure()
     roots = Roots.named(options.allow_source, options.allow_target, state.directory)
-    stopping = stopping or threading.Event()
+    stopping, restarting = stopping or threading.Event(), threading.Event()
     with state.alone("run"), log_lines.kept_in(state.directory), options.admin_shell(state):
         if threading.current_thread() is threading.main_thread():
-            _stop_on_signals(stopping)
+            restarting = _stop_on_signals(stopping)
         if options.url is not None:
             _meet(state, options.url, options, stopping)
         while not stopping.is_set():
@@ -98,15 +100,21 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
             if service.makes_room:
                 return EXIT_UPGRADE
     tell(logging.INFO, "stopped", "The agent has stopped.")
-    return EXIT_STOPPED
+    return EXIT_RESTART if restarting.is_set() else EXIT_STOPPED
 
 
-def _stop_on_signals(stopping: threading.Event) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
+def _stop_on_signals(stopping: threading.Event) -> threading.Event:
+    """Stop at SIGTERM, SIGINT and SIGUSR1; what is answered is set by the last, which asks for a new beginning."""
+    restarting = threading.Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            restarting.set()
         stopping.set()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, stop)
+    return restarting
 
 
 def _meet(state: AgentState, url: str, options: Options, stopping: threading.Event) -> None:

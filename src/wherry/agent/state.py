@@ -154,6 +154,15 @@ class AgentState:
         finally:
             os.close(lock)
 
+    def holder(self, what: str) -> int | None:
+        """The process that does `what` here at this moment, None when there is none."""
+        try:
+            with self.alone(what):
+                return None
+        except InUse:
+            written = (self.directory / f"{what}.lock").read_text().strip()
+            return int(written) if written.isdigit() else None
+
     def _document(self, name: str) -> dict[str, Any] | None:
         try:
             found = json.loads((self.directory / name).read_text())

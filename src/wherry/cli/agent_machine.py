@@ -5,6 +5,7 @@ Nobody is signed in here: an agent proves itself with the key in its state direc
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,9 @@ CaFingerprint = Annotated[
     str | None,
     typer.Option(metavar="HEX", show_default=False, help="Or that authority's SHA-256 fingerprint."),
 ]
+NewerMenus = Annotated[
+    bool, typer.Option("--newer-menus", help="Menus of the admin shell as in newer versions of the original.")
+]
 COLUMNS = (
     ("State", "state"),
     ("Agent", "agentId"),
@@ -54,7 +58,7 @@ COLUMNS = (
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to those of the noun."""
-    for command in (register, re_enrol, run, unregister, status, shell, bundle, env):
+    for command in (register, re_enrol, run, unregister, status, shell, check, bundle, env):
         app.command()(command)
 
 
@@ -194,13 +198,14 @@ def run(
             help="Serve the admin shell by SSH there; off without it.",
         ),
     ] = None,
+    newer_menus: NewerMenus = False,
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Be the agent: take leases and move files, until SIGTERM.
 
     Not registered yet, it waits. Its log are lines of JSON on standard error.
     """
-    from wherry.agent.daemon import Options
+    from wherry.agent.daemon import EXIT_RESTART, Options
     from wherry.agent.daemon import run as be_agent
     from wherry.agent.identity_endpoint import AUDIENCES, IdentityOptions
 
@@ -218,11 +223,14 @@ def run(
         identity=identity, upgrades=upgrades,
     )  # fmt: skip
     if ssh_listen is not None:
-        from wherry.agent.shell import ssh
+        from wherry.agent.shell import menus, ssh
 
-        address = _address(ssh_listen)
-        options = replace(options, admin_shell=lambda state: ssh.served(state, address))
-    raise typer.Exit(be_agent(agent, options))
+        address, chosen = _address(ssh_listen), menus.NEWER if newer_menus else menus.MENUS
+        options = replace(options, admin_shell=lambda state: ssh.served(state, address, chosen))
+    code = be_agent(agent, options)
+    if code == EXIT_RESTART:
+        os.execv(sys.executable, sys.orig_argv)
+    raise typer.Exit(code)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -287,11 +295,33 @@ def status(state: State = None) -> Any:
 def shell(
     state: State = None,
     login: Annotated[bool, typer.Option("--login", help="Ask for the admin's password first.")] = False,
+    newer_menus: NewerMenus = False,
 ) -> None:
     """The agent's admin shell: menus to set the agent up, test it, register it and look after it."""
-    from wherry.agent.shell import console
+    from wherry.agent.shell import console, menus
 
-    raise typer.Exit(console.run(opened(state), login=login))
+    chosen = menus.NEWER if newer_menus else menus.MENUS
+    raise typer.Exit(console.run(opened(state), login=login, menus=chosen))
+
+
+def check(
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="URL", show_default=False, help="An endpoint in place of the agent's own."),
+    ] = None,
+    state: State = None,
+) -> None:
+    """Whether this machine reaches what its agent needs, step by step, as JSON; fails when it does not."""
+    import json
+
+    from wherry.agent import network_check
+    from wherry.cli.exits import Exit
+
+    wanted = network_check.endpoints(opened(state)) if url is None else [network_check.endpoint(url)]
+    results = [network_check.check(one) for one in wanted]
+    print(json.dumps([one.to_json() for one in results], indent=2))
+    if not all(one.passed for one in results):
+        raise typer.Exit(Exit.UNREACHABLE)
 
 
 @answers((("File", "path"), ("Bytes", "size"), ("SHA-256", "sha256"), ("Missing", "missing")))

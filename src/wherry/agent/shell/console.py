@@ -7,13 +7,14 @@ import getpass
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from wherry.agent.admin_password import Verdict
 from wherry.agent.shell import shell, system
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.host_key import fingerprint
+from wherry.agent.shell.menus import MENUS, Menu
 from wherry.agent.shell.terminal import Closed, Interrupted
 from wherry.agent.state import AgentState
 from wherry.model.text import printable
@@ -22,9 +23,9 @@ _TRIES = 3
 _PAUSE_SECONDS = 2.0
 
 
-def run(state: AgentState, *, login: bool) -> int:
+def run(state: AgentState, *, login: bool, menus: Mapping[str, Menu] = MENUS) -> int:
     """The shell until it is left; `login` asks for the password of the admin first.  An exit code."""
-    here = Here(Console(), state)
+    here = Here(Console(), state, menus=menus)
     try:
         if login:
             _log_in(here)

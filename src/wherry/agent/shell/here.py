@@ -5,21 +5,25 @@ Made by `console` and `ssh`, passed to every action.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from wherry.agent.admin_password import AdminPassword
+from wherry.agent.shell.menus import MENUS, Menu
 from wherry.agent.shell.terminal import Terminal
 from wherry.agent.state import AgentState
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """A session at `terminal` with the agent of `state`; `who` is what the log calls it."""
+    """A session at `terminal` with the agent of `state`; `who` is what the log calls it.
+
+    `menus` are those of the original that people know, or its newer ones."""
 
     terminal: Terminal
     state: AgentState
     who: str = "console"
+    menus: Mapping[str, Menu] = field(default_factory=lambda: MENUS)
 
     @property
     def password(self) -> AdminPassword:

@@ -31,57 +31,42 @@ class Menu:
 
 
 _BACK = Entry("Quit", QUIT, "Go back to the main menu.")
+_MAIN = Menu(
+    (
+        Entry("System configuration", "system", "This machine, and the password of its admin."),
+        Entry("Network configuration", "network", "Addresses, the control plane, and tests of the way to it."),
+        Entry("Service and job status", "status", "Whether the agent runs and is registered."),
+        Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
+        Entry("Open restricted shell", "restricted", "A few commands to look at the network with."),
+        Entry("Collect support bundle", "bundle", "Logs and state of this machine in one file, without secrets."),
+        Entry("Restart agent", "restart", "Let the agent begin anew; its work goes on afterwards."),
+        Entry("Exit", QUIT, "End this session; the agent runs on."),
+    ),
+    MAIN_PROMPT,
+)
+_SYSTEM = Menu(
+    (
+        Entry("Show system configuration", "show_system", "Name, version, hardware, time, key of the SSH service."),
+        Entry("Change password", "change_password", "The password of the user admin."),
+        _BACK,
+    )
+)
+_NETWORK = (
+    Entry("Show network configuration", "show_network", "This machine's addresses, and the control plane."),
+    Entry("Update network configuration", "update_network", "Which control plane this agent trusts."),
+    Entry("Test network connectivity", "test_network", "Whether all that the agent needs can be reached."),
+)
+_MORE_NETWORK = (
+    Entry("Test network connectivity verbosely", "test_network_verbosely", "The same, with every step."),
+    Entry("Test single endpoint connectivity", "test_endpoint", "An endpoint of your choice, and the way to it."),
+)
+_STATUS = Menu((Entry("Service status", "service_status", "Whether the agent runs and is registered."), _BACK))
 
 MENUS: dict[str, Menu] = {
-    "main": Menu(
-        (
-            Entry(
-                "System configuration",
-                "system",
-                "This machine: name, time, hardware, and the admin password.",
-            ),
-            Entry(
-                "Network configuration",
-                "network",
-                "Addresses, the control plane, and tests of the way to it.",
-            ),
-            Entry("Service and job status", "status", "Whether the agent runs, and what its jobs do."),
-            Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
-            Entry(
-                "Collect support bundle",
-                "bundle",
-                "Logs and state of this machine in one file, without secrets.",
-            ),
-            Entry("Exit", QUIT, "End this session; the agent runs on."),
-        ),
-        MAIN_PROMPT,
-    ),
-    "system": Menu(
-        (
-            Entry(
-                "Show system configuration",
-                "show_system",
-                "Name, version, hardware, time, key of the SSH service.",
-            ),
-            Entry("Change password", "change_password", "The password of the user admin."),
-            _BACK,
-        )
-    ),
-    "network": Menu(
-        (
-            Entry(
-                "Show network configuration",
-                "show_network",
-                "This machine's addresses, and the control plane.",
-            ),
-            Entry("Update network configuration", "update_network", "Which control plane this agent trusts."),
-            _BACK,
-        )
-    ),
-    "status": Menu(
-        (
-            Entry("Service status", "service_status", "Whether the agent runs and is registered."),
-            _BACK,
-        )
-    ),
+    "main": _MAIN,
+    "system": _SYSTEM,
+    "network": Menu((*_NETWORK, _BACK)),
+    "status": _STATUS,
 }
+NEWER: dict[str, Menu] = {**MENUS, "network": Menu((*_NETWORK, *_MORE_NETWORK, _BACK))}
+"""As newer versions of the original have them."""

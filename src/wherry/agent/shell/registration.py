@@ -9,7 +9,7 @@ from contextlib import closing
 
 from wherry.agent import register as registering
 from wherry.agent.register import Step, Wanted, register, wanted_again
-from wherry.agent.shell import qr
+from wherry.agent.shell import network, qr
 from wherry.agent.shell.here import Here
 from wherry.agent.unregister import unregister
 from wherry.client.device_code import DeviceCode
@@ -45,6 +45,7 @@ def _register(here: Here) -> None:
         raise UsageError(
             "No control plane is set. Set it first: Network configuration, Update network configuration."
         )
+    network.before_registration(here)
     _register_by(here, _wanted(here))
 
 

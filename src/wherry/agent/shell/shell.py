@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable
 
 from wherry.agent.log_lines import tell
-from wherry.agent.shell import registration, status, support, system
+from wherry.agent.shell import network, registration, restart, restricted, status, support, system
 from wherry.agent.shell.here import Here
-from wherry.agent.shell.menus import MENUS, QUIT, Entry, Menu
+from wherry.agent.shell.menus import QUIT, Entry, Menu
 from wherry.agent.shell.terminal import Interrupted
 from wherry.model.errors import CODES, ApiError, RunError, WherryError
 
@@ -19,7 +19,12 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
     "registration": registration.register_or_unregister,
     "show_system": system.show,
     "change_password": system.change_password,
-    "show_network": system.show_network,
+    "show_network": network.show,
+    "test_network": network.test,
+    "test_network_verbosely": network.test_verbosely,
+    "test_endpoint": network.test_single,
+    "restricted": restricted.open_shell,
+    "restart": restart.restart,
     "update_network": registration.set_control_plane,
     "bundle": support.collect,
     "service_status": status.service,
@@ -28,7 +33,7 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
 
 def run(here: Here, menu: str = "main") -> None:
     """Be the shell until somebody leaves it; raises `Closed` when nobody sits there any more."""
-    _menu(here, MENUS[menu])
+    _menu(here, here.menus[menu])
 
 
 def _menu(here: Here, menu: Menu) -> None:
@@ -62,8 +67,8 @@ def _chosen(menu: Menu, typed: str) -> Entry | None:
 
 
 def _do(here: Here, entry: Entry) -> None:
-    if entry.does in MENUS:
-        _menu(here, MENUS[entry.does])
+    if entry.does in here.menus:
+        _menu(here, here.menus[entry.does])
         return
     tell(logging.INFO, "shell", "An entry of the shell was chosen.", entry=entry.does, by=here.who)
     try:

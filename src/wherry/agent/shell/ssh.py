@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from wherry.agent.shell import shell, status, system
 from wherry.agent.shell.bundles import ReadOnlyFiles
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.host_key import fingerprint, host_key
+from wherry.agent.shell.menus import MENUS, Menu
 from wherry.agent.shell.terminal import Closed, Interrupted
 from wherry.agent.state import AgentState
 from wherry.model.errors import UsageError
@@ -73,8 +74,13 @@ class SshService:
     """Serves the shell of an agent at one address, from its making until `close`; raises `UsageError`."""
 
     def __init__(
-        self, state: AgentState, listen: tuple[str, int], idle_seconds: float = IDLE_SECONDS
+        self,
+        state: AgentState,
+        listen: tuple[str, int],
+        idle_seconds: float = IDLE_SECONDS,
+        menus: Mapping[str, Menu] = MENUS,
     ) -> None:
+        self._menus = menus
         self._state = state
         self._idle = idle_seconds
         self._guesses = Guesses()
@@ -186,7 +192,7 @@ class SshService:
 
     def _shell(self, process: Session, verdict: Verdict) -> None:
         terminal = SshTerminal(process, self._loop, self._idle)
-        here = Here(terminal, self._state, who=f"ssh {process.get_extra_info('peername')[0]}")
+        here = Here(terminal, self._state, who=f"ssh {process.get_extra_info('peername')[0]}", menus=self._menus)
         with contextlib.suppress(Closed):
             if verdict is Verdict.CHANGE:
                 with _as_closed():
@@ -195,9 +201,9 @@ class SshService:
 
 
 @contextlib.contextmanager
-def served(state: AgentState, listen: tuple[str, int]) -> Iterator[None]:
+def served(state: AgentState, listen: tuple[str, int], menus: Mapping[str, Menu] = MENUS) -> Iterator[None]:
     """Serve the shell of an agent while the block runs; raises `UsageError`."""
-    service = SshService(state, listen)
+    service = SshService(state, listen, menus=menus)
     told = {"host": listen[0], "port": service.port, "hostKey": fingerprint(state)}
     tell(logging.INFO, "ssh.ready", "The admin shell is served: ssh -l admin.", **told)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wherry.agent.shell.here import Here
-from wherry.agent.state import AgentState, InUse
+from wherry.agent.state import AgentState
 
 
 def service(here: Here) -> None:
@@ -19,15 +19,10 @@ def service(here: Here) -> None:
 def picture(agent: AgentState) -> dict[str, Any]:
     """How an agent stands, as its directory tells it; nothing is contacted."""
     known = agent.registration()
-    try:
-        with agent.alone("run"):
-            daemon = "stopped"
-    except InUse:
-        daemon = "running"
     return {
         "state": "registered" if known else "not registered",
         "agentId": known.agent_id if known else None,
         "url": known.url if known else agent.server,
-        "daemon": daemon,
+        "daemon": "running" if agent.holder("run") else "stopped",
         "directory": str(agent.directory),
     }

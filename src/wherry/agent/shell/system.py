@@ -34,16 +34,6 @@ def show(here: Here) -> None:
     )
 
 
-def show_network(here: Here) -> None:
-    """The way to the control plane."""
-    server = here.state.server
-    here.terminal.say(f"Control plane: {server or 'not set'}")
-    if server:
-        here.terminal.say(
-            f"Address of this machine on the way to it: {facts.address(server) or 'no way there'}"
-        )
-
-
 def change_password(here: Here) -> None:
     """Ask twice, without echo, until it is a password that will do."""
     here.terminal.say(

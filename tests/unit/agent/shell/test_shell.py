@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from wherry.agent.shell import shell
+from wherry.agent import bundle
+from wherry.agent.shell import network, shell
 from wherry.agent.shell.here import Here
-from wherry.agent.shell.menus import MENUS, QUIT
+from wherry.agent.shell.menus import MENUS, NEWER, QUIT, Menu
 from wherry.agent.shell.terminal import Closed, Interrupted
 from wherry.agent.state import AgentState
 from wherry.model import ids
@@ -69,15 +71,35 @@ def number(menu: str, does: str) -> str:
     return str(1 + next(at for at, entry in enumerate(MENUS[menu].entries) if entry.does == does))
 
 
-def test_every_entry_leads_to_a_menu_or_an_action() -> None:
-    for menu in MENUS.values():
+def test_the_main_menu_and_the_one_of_the_network_are_the_originals(state: AgentState) -> None:
+    shown = typed(state, number("main", "network"), number("network", QUIT), number("main", QUIT)).shown
+    assert shown[0] == (
+        "\n1) System configuration\n2) Network configuration\n3) Service and job status\n4) Register\n"
+        "5) Open restricted shell\n6) Collect support bundle\n7) Restart agent\n8) Exit\n"
+    )
+    assert shown[1] == "xdmsh> "
+    assert shown[2] == (
+        "\n1) Show network configuration\n2) Update network configuration\n3) Test network connectivity\n4) Quit\n"
+    )
+    assert shown[3] == "Choice: "
+
+
+def test_newer_menus_have_more_tests(state: AgentState) -> None:
+    script = Script(["2", "6", "8"])
+    shell.run(Here(script, state, menus=NEWER))
+    assert "4) Test network connectivity verbosely\n5) Test single endpoint connectivity\n6) Quit" in script.text
+
+
+@pytest.mark.parametrize("menus", [MENUS, NEWER])
+def test_every_entry_leads_to_a_menu_or_an_action(menus: dict[str, Menu]) -> None:
+    for menu in menus.values():
         assert menu.entries[-1].does == QUIT
         for entry in menu.entries:
-            assert entry.does == QUIT or entry.does in MENUS or entry.does in shell.ACTIONS
+            assert entry.does == QUIT or entry.does in menus or entry.does in shell.ACTIONS
             assert entry.label
             assert entry.help
-    used = {entry.does for menu in MENUS.values() for entry in menu.entries}
-    assert used - {QUIT} == (set(MENUS) - {"main"}) | set(shell.ACTIONS)
+    used = {entry.does for menu in NEWER.values() for entry in menu.entries}
+    assert used - {QUIT} == (set(NEWER) - {"main"}) | set(shell.ACTIONS)
 
 
 def test_enter_shows_the_menu_again_and_a_question_mark_explains(state: AgentState) -> None:
@@ -132,7 +154,73 @@ def test_where_the_control_plane_is_makes_sense_or_is_asked_again(state: AgentSt
     assert state.server is None
 
 
-def test_the_questions_of_a_registration(state: AgentState) -> None:
+def test_a_registration_begins_with_a_test_of_the_way(state: AgentState) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    state.trust_server(f"https://127.0.0.1:{port}", b"no certificate")
+    shown = typed(state, number("main", "registration"), number("main", QUIT)).text
+    assert f"FAIL  control plane https://127.0.0.1:{port}" in shown
+    assert "Let the firewall pass TCP" in shown
+    assert "Subscription ID" not in shown
+
+
+def test_the_tests_of_the_network_say_what_to_mend(state: AgentState) -> None:
+    network, quit_ = number("main", "network"), str(len(NEWER["network"].entries))
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+    lines = [network, "3", "4", "5", "ftp://x", address, "y", quit_, str(len(MENUS["main"].entries))]
+    state.trust_server(f"https://{address}", b"no certificate")
+    script = Script(lines)
+    shell.run(Here(script, state, menus=NEWER))
+    assert script.text.count("FAIL  control plane") == 2
+    assert "FAIL  vault" in script.text
+    assert "That is no address" in script.text
+    assert "The way to 127.0.0.1 port" in script.text
+    assert "Mend the first one that failed" in script.text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("help", "nslookup NAME"),
+        ("nslookup localhost", "127.0.0.1"),
+        ("nslookup", "It is: nslookup NAME"),
+        ("nslookup a b", "It is: nslookup NAME"),
+        ("nslookup $(id)", "That is no name of a host"),
+        ("nslookup -x", "That is no name of a host"),
+        ("ping ;id", "That is no name of a host"),
+        ("traceroute 127.0.0.1 70000", "A port is a number"),
+        ("traceroute 127.0.0.1 1", "   1  127.0.0.1"),
+        ("curl file:///etc/passwd", "That is no address"),
+        ("id", "There is no such command"),
+        ("/bin/sh", "There is no such command"),
+        ("`id`", "There is no such command"),
+        ("$SHELL", "There is no such command"),
+        ("!id", "There is no such command"),
+        ("exit 1", "It is: exit"),
+    ],
+)
+def test_attack_45_the_restricted_shell_knows_a_few_words_only(state: AgentState, line: str, said: str) -> None:
+    shown = typed(state, number("main", "restricted"), line, "", CTRL_C, "exit", number("main", QUIT))
+    assert said in shown.text
+    assert "uid=" not in shown.text
+    assert shown.shown[-1] == "xdmsh> "
+
+
+def test_a_bundle_is_made_when_it_is_agreed_to_what_stays_out(state: AgentState) -> None:
+    choose = number("main", "bundle")
+    shown = typed(state, choose, "n", choose, "y", number("main", QUIT)).text
+    (made,) = bundle.folder(state).glob("*.tar.gz")
+    assert shown.count("Left out are:") == 2
+    assert f"Made {made.name}: {made.stat().st_size} bytes" in shown
+
+
+def test_an_agent_that_does_not_run_cannot_be_started_anew(state: AgentState) -> None:
+    assert "The agent does not run." in typed(state, number("main", "restart"), number("main", QUIT)).text
+
+
+def test_the_questions_of_a_registration(state: AgentState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "before_registration", lambda _: None)
     state.trust_server("https://127.0.0.1:9", b"no certificate")
     wrong = "no guid", "/subscriptions/1/resourceGroups/g"
     mover = ids.mover_id("6f6c1b7c-0d28-4a1f-a0f3-0b7b7d3c2f55", "g", "m")
