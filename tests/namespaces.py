@@ -89,8 +89,24 @@ def routed() -> Iterator[str]:
                 made.append(name)
         except subprocess.CalledProcessError as refused:
             raise NamespacesMissing(refused.stderr.strip()) from refused
-        for left, right, here, there in ((near, router, f"10.{_AT}.6", ROUTER), (router, far, f"10.{_AT}.9", FAR)):
-            _ip("-n", left, "link", "add", "to-right", "type", "veth", "peer", "name", "to-left", "netns", right)
+        for left, right, here, there in (
+            (near, router, f"10.{_AT}.6", ROUTER),
+            (router, far, f"10.{_AT}.9", FAR),
+        ):
+            _ip(
+                "-n",
+                left,
+                "link",
+                "add",
+                "to-right",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "to-left",
+                "netns",
+                right,
+            )
             for name, link, address in ((left, "to-right", here), (right, "to-left", there)):
                 _ip("-n", name, "address", "add", f"{address}/30", "dev", link)
                 _ip("-n", name, "link", "set", link, "up")

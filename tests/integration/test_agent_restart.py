@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,12 @@ WHERRY = (sys.executable, "-m", "wherry.cli.main", "agent")
 def test_by_the_shell_on_its_machine(tmp_path: Path) -> None:
     state, log = tmp_path / "agent", tmp_path / "log"
     with log.open("wb") as told:
-        process = subprocess.Popen([*WHERRY, "run", "--state", str(state)], stderr=told, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*WHERRY, "run", "--state", str(state)], stderr=told, stdin=subprocess.DEVNULL
+        )
     try:
         until(lambda: log.read_text().count('"unregistered"') == 1)
-        with on_terminal([*WHERRY, "shell", "--state", str(state)], {"TERM": "dumb"}) as talk:
+        with on_terminal([*WHERRY, "shell", "--state", str(state)], os.environ) as talk:
             talk.type("xdmsh> ", "7\r")
             talk.type("[y/N]", "y\r")
             talk.type("The agent begins anew.", "")

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.namespaces import FAR, ROUTER, NamespacesMissing, routed, inside
+from tests.namespaces import FAR, ROUTER, NamespacesMissing, inside, routed
 from wherry.agent.path_trace import trace
 from wherry.agent.ping import ping
 
@@ -17,7 +17,10 @@ def test_the_router_and_the_end_are_seen() -> None:
     try:
         with routed() as near:
             hops = inside(near, lambda: list(trace(FAR, 443, seconds=5)))
-            assert [(hop.number, hop.address, hop.is_end) for hop in hops] == [(1, ROUTER, False), (2, FAR, True)]
+            assert [(hop.number, hop.address, hop.is_end) for hop in hops] == [
+                (1, ROUTER, False),
+                (2, FAR, True),
+            ]
             answers = inside(near, lambda: list(ping(FAR, count=2, seconds=5)))
             assert [address for address, _ in answers] == [FAR, FAR]
             assert all(seconds is not None for _, seconds in answers)

@@ -54,9 +54,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The form for programs."""
-        return {
-            "endpoint": self.what, "url": self.url, "passed": self.passed, "steps": [asdict(step) for step in self.steps]
-        }  # fmt: skip
+        steps = [asdict(step) for step in self.steps]
+        return {"endpoint": self.what, "url": self.url, "passed": self.passed, "steps": steps}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,9 @@ def endpoint(text: str) -> Endpoint:
     url = text if "://" in text else f"https://{text}"
     parts = _split(url)
     path = parts.path or "/"
-    return Endpoint("endpoint", url, f"{path}?{parts.query}" if parts.query else path, ssl.create_default_context)
+    return Endpoint(
+        "endpoint", url, f"{path}?{parts.query}" if parts.query else path, ssl.create_default_context
+    )
 
 
 def check(found: Endpoint) -> Result:
@@ -116,7 +117,9 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         known = False
     if not known:
-        raise UsageError("That is no address: a URL or a host name is expected, such as https://plane.example:8443.")
+        raise UsageError(
+            "That is no address: a URL or a host name is expected, such as https://plane.example:8443."
+        )
     return parts
 
 
@@ -159,10 +162,13 @@ def _look_up(host: str, port: int) -> tuple[str, list[str]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as trouble:
         raise _Failed(
-            f"{host} is not found ({trouble.strerror})", "Check the name, and the DNS servers of this machine."
+            f"{host} is not found ({trouble.strerror})",
+            "Check the name, and the DNS servers of this machine.",
         ) from trouble
     addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
-    kinds = {"private" if is_private(one) or _is_loopback(one) else "public" for one in addresses if read(one)}
+    kinds = {
+        "private" if is_private(one) or _is_loopback(one) else "public" for one in addresses if read(one)
+    }
     return f"{', '.join(addresses)} ({' and '.join(sorted(kinds)) or 'unknown'})", addresses
 
 
@@ -190,7 +196,9 @@ def _shake_hands(line: socket.socket, host: str, context: ssl.SSLContext) -> tup
     try:
         sealed = context.wrap_socket(line, server_hostname=host)
     except ssl.SSLCertVerificationError as refused:
-        raise _Failed(f"its certificate is not trusted: {refused.verify_message}", _of_certificate(refused)) from refused
+        raise _Failed(
+            f"its certificate is not trusted: {refused.verify_message}", _of_certificate(refused)
+        ) from refused
     except OSError as trouble:
         raise _Failed(
             f"no TLS is spoken there ({getattr(trouble, 'reason', None) or trouble.strerror or 'no answer in time'})",

@@ -18,7 +18,10 @@ SECONDS = 1.0
 _ANSWERS = (0, errno.ECONNREFUSED)
 # Of Linux, where Python has no names for them.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
-_HOPS = {socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL), socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
+_HOPS = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
 _EXTENDED_ERROR = 16
 
 
@@ -51,7 +54,9 @@ def _hop(family: int, where: tuple[object, ...], number: int, seconds: float) ->
             poll = select.poll()
             poll.register(line, select.POLLOUT)
             poll.poll(seconds * 1000)
-            trouble = line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if _is_over(line) else errno.EINPROGRESS
+            trouble = (
+                line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if _is_over(line) else errno.EINPROGRESS
+            )
         passed = time.monotonic() - begun
         if trouble in _ANSWERS:
             return Hop(number, str(where[0]), passed, True)

@@ -229,7 +229,7 @@ def run(
         options = replace(options, admin_shell=lambda state: ssh.served(state, address, chosen))
     code = be_agent(agent, options)
     if code == EXIT_RESTART:
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line, once more
     raise typer.Exit(code)
 
 

@@ -11,9 +11,7 @@ import re
 _RISKY = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_TOLD = (
-    r"account_?key|access_token|refresh_token|id_token|device_code|client_assertion|password|secret"
-)
+_TOLD = r"account_?key|access_token|refresh_token|id_token|device_code|client_assertion|password|secret"
 _SECRETS = (
     re.compile(r"(?i)\b((?:Bearer|DPoP)\s+)[A-Za-z0-9._~+/=-]{8,}"),
     re.compile(r"\b()eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}"),

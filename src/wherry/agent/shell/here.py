@@ -18,7 +18,8 @@ from wherry.agent.state import AgentState
 class Here:
     """A session at `terminal` with the agent of `state`; `who` is what the log calls it.
 
-    `menus` are those of the original that people know, or its newer ones."""
+    `menus` are those of the original that people know, or its newer ones.
+    """
 
     terminal: Terminal
     state: AgentState

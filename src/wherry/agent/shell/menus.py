@@ -34,11 +34,15 @@ _BACK = Entry("Quit", QUIT, "Go back to the main menu.")
 _MAIN = Menu(
     (
         Entry("System configuration", "system", "This machine, and the password of its admin."),
-        Entry("Network configuration", "network", "Addresses, the control plane, and tests of the way to it."),
+        Entry(
+            "Network configuration", "network", "Addresses, the control plane, and tests of the way to it."
+        ),
         Entry("Service and job status", "status", "Whether the agent runs and is registered."),
         Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
         Entry("Open restricted shell", "restricted", "A few commands to look at the network with."),
-        Entry("Collect support bundle", "bundle", "Logs and state of this machine in one file, without secrets."),
+        Entry(
+            "Collect support bundle", "bundle", "Logs and state of this machine in one file, without secrets."
+        ),
         Entry("Restart agent", "restart", "Let the agent begin anew; its work goes on afterwards."),
         Entry("Exit", QUIT, "End this session; the agent runs on."),
     ),
@@ -46,7 +50,11 @@ _MAIN = Menu(
 )
 _SYSTEM = Menu(
     (
-        Entry("Show system configuration", "show_system", "Name, version, hardware, time, key of the SSH service."),
+        Entry(
+            "Show system configuration",
+            "show_system",
+            "Name, version, hardware, time, key of the SSH service.",
+        ),
         Entry("Change password", "change_password", "The password of the user admin."),
         _BACK,
     )
@@ -58,9 +66,13 @@ _NETWORK = (
 )
 _MORE_NETWORK = (
     Entry("Test network connectivity verbosely", "test_network_verbosely", "The same, with every step."),
-    Entry("Test single endpoint connectivity", "test_endpoint", "An endpoint of your choice, and the way to it."),
+    Entry(
+        "Test single endpoint connectivity", "test_endpoint", "An endpoint of your choice, and the way to it."
+    ),
 )
-_STATUS = Menu((Entry("Service status", "service_status", "Whether the agent runs and is registered."), _BACK))
+_STATUS = Menu(
+    (Entry("Service status", "service_status", "Whether the agent runs and is registered."), _BACK)
+)
 
 MENUS: dict[str, Menu] = {
     "main": _MAIN,

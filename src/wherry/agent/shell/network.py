@@ -16,13 +16,17 @@ def show(here: Here) -> None:
     server = here.state.server
     here.terminal.say(f"Control plane: {server or 'not set'}")
     if server:
-        here.terminal.say(f"Address of this machine on the way to it: {facts.address(server) or 'no way there'}")
+        here.terminal.say(
+            f"Address of this machine on the way to it: {facts.address(server) or 'no way there'}"
+        )
 
 
 def test(here: Here) -> None:
     """Each endpoint in a line, and what to mend."""
     passed = [_tell(here, network_check.check(found)) for found in network_check.endpoints(here.state)]
-    here.terminal.say("All of them can be reached." if all(passed) else "Mend the first one that failed, and test again.")
+    here.terminal.say(
+        "All of them can be reached." if all(passed) else "Mend the first one that failed, and test again."
+    )
 
 
 def test_verbosely(here: Here) -> None:
@@ -53,7 +57,10 @@ def before_registration(here: Here) -> None:
 def _tell(here: Here, result: Result, *, verbose: bool = False) -> bool:
     last = result.steps[-1]
     word = "PASS" if result.passed else "FAIL"
-    here.terminal.say(f"{word}  {result.what:<14}{result.url}" + ("" if result.passed else f"\n      {last.name}: {last.seen}"))
+    here.terminal.say(
+        f"{word}  {result.what:<14}{result.url}"
+        + ("" if result.passed else f"\n      {last.name}: {last.seen}")
+    )
     for step in result.steps if verbose else ():
         here.terminal.say(f"      {step.name}: {step.seen} ({step.seconds * 1000:.0f} ms)")
     if not result.passed:
@@ -74,4 +81,3 @@ def _no_endpoint(answer: str) -> str:
     except UsageError as wrong:
         return str(wrong)
     return ""
-

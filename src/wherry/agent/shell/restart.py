@@ -19,5 +19,7 @@ def restart(here: Here) -> None:
     try:
         os.kill(pid, signal.SIGUSR1)
     except PermissionError as refused:
-        raise UsageError("The agent runs as another user. Become that user, or use its shell over SSH.") from refused
+        raise UsageError(
+            "The agent runs as another user. Become that user, or use its shell over SSH."
+        ) from refused
     here.terminal.say("The agent begins anew.")

@@ -192,7 +192,9 @@ class SshService:
 
     def _shell(self, process: Session, verdict: Verdict) -> None:
         terminal = SshTerminal(process, self._loop, self._idle)
-        here = Here(terminal, self._state, who=f"ssh {process.get_extra_info('peername')[0]}", menus=self._menus)
+        here = Here(
+            terminal, self._state, who=f"ssh {process.get_extra_info('peername')[0]}", menus=self._menus
+        )
         with contextlib.suppress(Closed):
             if verdict is Verdict.CHANGE:
                 with _as_closed():

@@ -23,6 +23,10 @@ from wherry.stores.http.pace import BUSY
 from wherry.stores.http.wire import Wire
 
 MOST = 192
+# As many do for a server next door.  Of one that is farther away: four times what a thread can send in a second, as
+# answers are seldom as quick as the quickest.
+_LEAST = 16
+_A_SECOND = 80_000
 _MOST_BYTES = 16 * 1024 * 1024
 _DIALLED_AT_ONCE = 8
 _ANSWER_SECONDS = 60.0
@@ -65,6 +69,7 @@ class Fleet(Generic[T]):
         self._boats: dict[int, _Boat[T]] = {}
         self._idle: list[_Boat[T]] = []
         self._size = 0
+        self._quickest = 0.0
         self._poll = select.epoll()
         self._dock = _Dock(wire)
         self._poll.register(self._dock.bell, select.EPOLLIN)
@@ -127,7 +132,7 @@ class Fleet(Generic[T]):
         while not self._has_room(size):
             if not self._idle and self._take_kept():
                 continue
-            if not self._idle and len(self._boats) + self._dock.busy < MOST:
+            if not self._idle and len(self._boats) + self._dock.busy < self._enough():
                 self._dock.call()
             if not self._boats and self._dock.is_empty:
                 return None
@@ -136,6 +141,10 @@ class Fleet(Generic[T]):
 
     def _has_room(self, size: int) -> bool:
         return bool(self._idle) and (not self._size or self._size + size <= _MOST_BYTES)
+
+    def _enough(self) -> int:
+        """As many connections as can be of use, by the quickest answer so far: each costs both sides a handshake."""
+        return max(_LEAST, min(MOST, int(self._quickest * _A_SECOND)))
 
     def _take_kept(self) -> bool:
         """Take a connection that an earlier fleet has left, if there is one."""
@@ -222,6 +231,8 @@ class Fleet(Generic[T]):
             return
         boat.received = b""
         boat.connection.answers += 1
+        took = time.monotonic() - boat.sent_at
+        self._quickest = min(took, self._quickest or took)
         if boat.connection.answers == 1:
             self._wire.remember(boat.connection)
         self._wire.pace.served()

@@ -87,7 +87,9 @@ def test_the_main_menu_and_the_one_of_the_network_are_the_originals(state: Agent
 def test_newer_menus_have_more_tests(state: AgentState) -> None:
     script = Script(["2", "6", "8"])
     shell.run(Here(script, state, menus=NEWER))
-    assert "4) Test network connectivity verbosely\n5) Test single endpoint connectivity\n6) Quit" in script.text
+    assert (
+        "4) Test network connectivity verbosely\n5) Test single endpoint connectivity\n6) Quit" in script.text
+    )
 
 
 @pytest.mark.parametrize("menus", [MENUS, NEWER])
@@ -200,7 +202,9 @@ def test_the_tests_of_the_network_say_what_to_mend(state: AgentState) -> None:
         ("exit 1", "It is: exit"),
     ],
 )
-def test_attack_45_the_restricted_shell_knows_a_few_words_only(state: AgentState, line: str, said: str) -> None:
+def test_attack_45_the_restricted_shell_knows_a_few_words_only(
+    state: AgentState, line: str, said: str
+) -> None:
     shown = typed(state, number("main", "restricted"), line, "", CTRL_C, "exit", number("main", QUIT))
     assert said in shown.text
     assert "uid=" not in shown.text
