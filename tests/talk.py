@@ -53,8 +53,8 @@ class Talk:
 
 
 @contextmanager
-def on_terminal(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Talk]:
-    """Run a program on a terminal of its own, to its end when the block is over; it has to end well."""
+def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: int = 0) -> Iterator[Talk]:
+    """Run a program on a terminal of its own, to its end when the block is over, which has to be this `code`."""
     pid, terminal = pty.fork()
     if not pid:
         os.execve(command[0], list(command), dict(environment))
@@ -66,6 +66,6 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str]) -> Itera
         os.kill(pid, signal.SIGKILL)
         raise
     finally:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(terminal)
-    assert code == 0, talk.shown
+    assert ended == code, talk.shown

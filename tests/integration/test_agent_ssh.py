@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,10 +87,10 @@ class Door:
         return run(command, self.environment(password), input=typed)
 
     @contextmanager
-    def talk(self, password: str = GOOD) -> Iterator[Talk]:
+    def talk(self, password: str = GOOD, code: int = 0) -> Iterator[Talk]:
         """A session with a terminal, while the block runs."""
         command = [*self.options(), "-p", str(self.service.port), "admin@127.0.0.1"]
-        with on_terminal([str(shutil.which("ssh")), *command], self.environment(password)) as talk:
+        with on_terminal([str(shutil.which("ssh")), *command], self.environment(password), code) as talk:
             yield talk
 
     def sftp(self, batch: str, password: str = GOOD) -> subprocess.CompletedProcess[str]:
@@ -281,6 +282,19 @@ def test_whoever_types_nothing_is_hung_up_on(tmp_path: Path) -> None:
         assert "Nothing was typed for long" in ended.stdout
     finally:
         made.service.close()
+
+
+def test_who_is_there_when_the_agent_ends_is_hung_up_on(tmp_path: Path) -> None:
+    made = Door(tmp_path)
+    AdminPassword(made.state.directory).change(GOOD)
+    with made.talk(code=255) as talk:
+        talk.wait_for("xdmsh> ")
+        shells = [one for one in threading.enumerate() if one.name == "shell"]
+        made.service.close()
+        assert shells
+        for one in shells:
+            one.join(20)
+            assert not one.is_alive()
 
 
 def test_the_host_key_stays_and_is_shown(door: Door) -> None:

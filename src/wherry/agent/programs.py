@@ -21,6 +21,7 @@ from pathlib import Path
 from wherry import __version__
 from wherry.agent import packages
 from wherry.client import kept_file
+from wherry.model.errors import UsageError
 from wherry.model.versions import Version
 from wherry.trust.packages import Manifest
 
@@ -59,9 +60,12 @@ class Programs:
     def choice(self) -> Choice:
         """What is chosen; the installed program where nothing is, or what is written makes no sense."""
         try:
-            return Choice(**json.loads((self.folder / "chosen.json").read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+            found = Choice(**json.loads((self.folder / "chosen.json").read_text()))
+            for version in filter(None, (found.version, found.before, found.highest)):
+                Version.parse(version)
+        except (FileNotFoundError, ValueError, TypeError, UsageError):
             return Choice()
+        return found
 
     def path(self, version: str) -> Path | None:
         """Where a program lies; None for the installed one, also in place of an older or vanished one."""

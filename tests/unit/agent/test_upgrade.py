@@ -151,7 +151,7 @@ def test_a_disk_that_is_full_changes_nothing(
 
 
 def test_without_what_was_chosen_the_installed_program_runs(upgrades: Upgrades) -> None:
-    for text in ("", "{", "[]", '{"what": 1}'):
+    for text in ("", "{", "[]", '{"what": 1}', '{"version": "../x"}', '{"highest": 1}'):
         (upgrades.programs.folder / "chosen.json").write_text(text)
         assert upgrades.programs.choice == Choice()
     assert upgrades.programs.path("99.0.0") is None

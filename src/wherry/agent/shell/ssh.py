@@ -85,8 +85,8 @@ class SshService:
         self._idle = idle_seconds
         self._guesses = Guesses()
         self._checking = ThreadPoolExecutor(1, thread_name_prefix="password")
-        self._sessions = ThreadPoolExecutor(MOST_SESSIONS, thread_name_prefix="shell")
-        self._open = 0
+        self._shells: set[asyncio.Event] = set()
+        self.connections: set[asyncssh.SSHServerConnection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True)
         AdminPassword(state.directory).begin()
@@ -130,8 +130,12 @@ class SshService:
 
     async def _stop(self) -> None:
         self._acceptor.close()
+        # Their shells see the end of the line, and end.
+        ends = [one.wait_closed() for one in self.connections] + [one.wait() for one in self._shells]
+        for one in list(self.connections):
+            one.abort()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._acceptor.wait_closed(), _STOP_SECONDS)
+            await asyncio.wait_for(asyncio.gather(*ends, self._acceptor.wait_closed()), _STOP_SECONDS)
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -139,7 +143,6 @@ class SshService:
         if not self._thread.is_alive():
             self._loop.close()
         self._checking.shutdown(wait=False)
-        self._sessions.shutdown(wait=False)
 
     def _await(self, work: Awaitable[T]) -> T:
         async def awaited() -> T:
@@ -170,18 +173,33 @@ class SshService:
         try:
             if process.command is not None or process.subsystem is not None:
                 process.exit(self._command(process, verdict))
-            elif self._open >= MOST_SESSIONS:
+            elif len(self._shells) >= MOST_SESSIONS:
                 process.stdout.write("Too many sessions are open.\n")
                 process.exit(1)
             else:
-                self._open += 1
-                try:
-                    await self._loop.run_in_executor(self._sessions, self._shell, process, verdict)
-                finally:
-                    self._open -= 1
+                await self._in_thread(lambda: self._shell(process, verdict))
                 process.exit(0)
         except (OSError, asyncssh.Error):
             process.close()
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Let a shell run in a thread that keeps nobody from ending."""
+        over = asyncio.Event()
+        self._shells.add(over)
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                # The loop may be closed by now.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(over.set)
+
+        threading.Thread(target=run, name="shell", daemon=True).start()
+        try:
+            await over.wait()
+        finally:
+            self._shells.discard(over)
 
     def _command(self, process: Session, verdict: Verdict) -> int:
         if process.command == STATUS and verdict is Verdict.SHELL:
@@ -223,6 +241,10 @@ class _Login(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        self._service.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._service.connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         return True
