@@ -133,7 +133,7 @@ def test_every_route_of_the_product_says_who_may_call_it(plane):
     routine = {route.path for route in guarded if route.access.routine}
     assert routine == {
         "/agent/v1/heartbeat", "/agent/v1/leases", "/agent/v1/runs/{run}/renew", "/agent/v1/runs/{run}/commit",
-        "/agent/v1/token",
+        "/agent/v1/packages/{version}", "/agent/v1/token",
         "/agent/v1/runs/{run}/items", "/agent/v1/runs/{run}/sighting", "/agent/v1/runs/{run}/events",
         "/agent/v1/segments/{run}/{partition}/{epoch}/{file}",
     }  # fmt: skip
