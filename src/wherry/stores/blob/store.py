@@ -366,7 +366,7 @@ class BlobStore:
     def lane(self, source: Store) -> ObjectLane | None:
         if self._tree is not None or not isinstance(source, ReadsSmall):
             return None
-        return ObjectLane(source, self._wire, self._new, self._first, self._fence)
+        return ObjectLane(source, self._wire, self._new, self._first, self._fence, self.traits.put_limit)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
         return self._requests.new_blob(self._top + path, data, _metadata(like, ()))

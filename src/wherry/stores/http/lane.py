@@ -33,11 +33,12 @@ First = Callable[[bytes, bytes, Entry], None]
 
 
 class ObjectLane:
-    """The way from `source`; for one thread."""
+    """The way from `source`, of files of at most `most` bytes; for one thread."""
 
-    limit = LIMIT
-
-    def __init__(self, source: ReadsSmall, wire: Wire, request: Request, first: First, fence: Fence) -> None:
+    def __init__(
+        self, source: ReadsSmall, wire: Wire, request: Request, first: First, fence: Fence, most: int
+    ) -> None:
+        self.limit = min(LIMIT, most)
         self._source = source
         self._pace = wire.pace
         self._request = request

@@ -184,7 +184,7 @@ class S3Store:
     def lane(self, source: Store) -> ObjectLane | None:
         if not isinstance(source, ReadsSmall):
             return None
-        return ObjectLane(source, self._wire, self._new, self._first, self._fence)
+        return ObjectLane(source, self._wire, self._new, self._first, self._fence, self.traits.put_limit)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
         return self._writing.new(self._top + path, data, metadata_of(like))
