@@ -21,12 +21,16 @@ from wherry.model.outcomes import iso_time
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-Lines = Callable[[str], None]
+Lines = Callable[[bytes], None]
 """Takes whole lines of a segment."""
 
 COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
-_CODE = re.compile(r"\t(AZSM\d{4})\t")
-_FORMULA = re.compile(r"\t([=+\-@])")
+_PIECE = 128 * 1024
+_CODE = re.compile(rb"\t(AZSM\d{4})\t")
+_KIND = re.compile(rb"^([^\t]*)\t([^\t]*)\t([^\t]*\t[^\t]*)", re.MULTILINE)
+_FORMULA = re.compile(rb"\t([=+\-@])")
+# A row with details, or rows without any of which time, kind, outcome and code are the same, as they are for hundreds.
+_RUN = re.compile(rb"((?:[^\t]*+\t){4})[^\t]*+\t[^\t]*+\t(?:([^\n]++)\n|\n(?:\1[^\t]*+\t[^\t]*+\t\n)*+)")
 
 
 class CopyLog:
@@ -44,9 +48,8 @@ class CopyLog:
 
     def __call__(self, lines: bytes) -> None:
         """Take the lines of a segment as they were committed."""
-        text = lines.decode()
         for take in self._takers:
-            take(text)
+            take(lines)
 
 
 class Codes:
@@ -55,8 +58,9 @@ class Codes:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def __call__(self, lines: str) -> None:
-        self.counts.update(_CODE.findall(lines))
+    def __call__(self, lines: bytes) -> None:
+        for code, count in Counter(_CODE.findall(lines)).items():
+            self.counts[code.decode()] += count
 
 
 @contextmanager
@@ -71,12 +75,13 @@ def opened(file: Path) -> Iterator[Lines]:
             yield _writer(out, file, _json if file.suffix in (".jsonl", ".json", ".ndjson") else _tsv)
 
 
-def _writer(out: FileIO, file: Path, form: Callable[[str], str]) -> Lines:
-    def write(lines: str) -> None:
-        left = memoryview(form(lines).encode())
+def _writer(out: FileIO, file: Path, form: Callable[[bytes], bytes]) -> Lines:
+    def write(lines: bytes) -> None:
         try:
-            while left:
-                left = left[out.write(left) :]
+            for piece in _pieces(lines):
+                left = memoryview(form(piece))
+                while left:
+                    left = left[out.write(left) :]
         except OSError as trouble:
             # The system does not say of which file it is.
             raise OSError(trouble.errno, trouble.strerror, str(file)) from trouble
@@ -84,46 +89,50 @@ def _writer(out: FileIO, file: Path, form: Callable[[str], str]) -> Lines:
     return write
 
 
-def _shown(found: re.Match[str]) -> str:
-    return f"\t\\x{ord(found[1]):02x}"
+def _pieces(lines: bytes) -> Iterator[bytes]:
+    """Whole lines, not so many that a processor's own memory does not hold them."""
+    at = 0
+    while at < len(lines):
+        end = lines.find(b"\n", at + _PIECE) + 1 or len(lines)
+        yield lines[at:end]
+        at = end
 
 
-def _tsv(lines: str) -> str:
+def _shown(found: re.Match[bytes]) -> bytes:
+    return b"\t\\x%02x" % ord(found[1])
+
+
+def _tsv(lines: bytes) -> bytes:
     # Programs for tables take these for the beginning of a formula; escaped they are text, and the same path.
     lines = _FORMULA.sub(_shown, lines)
-    fields = (line.split("\t") for line in lines.splitlines())
-    return "".join(
-        f"{time}\t{outcome}\t{code}\t{kind}\t{size}\t{path}\t{detail}\n"
-        for time, kind, outcome, code, size, path, detail in fields
-    )
+    return _KIND.sub(rb"\1\t\3\t\2", lines)
 
 
-def _json(lines: str) -> str:
-    if "\\" in lines or '"' in lines:
+def _json(lines: bytes) -> bytes:
+    if b"\\" in lines or b'"' in lines:
         # Nothing else of JSON needs an escape in what is escaped already.
-        lines = lines.replace("\\", "\\\\").replace('"', '\\"')
-    # Time, kind, outcome and code are the same for hundreds of rows that follow one another.
-    last, around = "", ("", "", "")
+        lines = lines.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     out = []
-    for line in lines.splitlines():
-        head, size, path, detail = line.rsplit("\t", 3)
-        if head != last:
-            last, around = head, _json_around(head)
-        begin, middle, end = around
-        more = f', "details": "{detail}"' if detail else ""
-        out.append(f"{begin}{path}{middle}{size}{end}{more}}}\n")
-    return "".join(out)
+    for run in _RUN.finditer(lines):
+        head, first = run[1], run.end(1)
+        begin = _json_begin(head.decode())
+        if run[2]:
+            size, path, details = lines[first : run.end() - 1].split(b"\t")
+            out.append(b'%b%b, "itemPath": "%b", "details": "%b"}\n' % (begin, size, path, details))
+            continue
+        rows = lines[first : run.end() - 2].replace(b"\t\n" + head, b'"}\n' + begin)
+        out.append(begin + rows.replace(b"\t", b', "itemPath": "') + b'"}\n')
+    return b"".join(out)
 
 
-def _json_around(head: str) -> tuple[str, str, str]:
-    """What rows with these first fields have before their path, between path and size, and after the size."""
-    time, kind, outcome, code = head.split("\t")
+def _json_begin(head: str) -> bytes:
+    """What rows with these first fields have before their size."""
+    time, kind, outcome, code, _ = head.split("\t")
     whole, _, fraction = time.partition(".")
     return (
-        f'{{"timeGenerated": "{iso_time(int(whole))[:19]}.{fraction}Z", "itemPath": "',
-        f'", "itemType": "{kind}", "fileSize": ',
-        f', "transferResult": "{outcome}", "statusCode": "{code}"',
-    )
+        f'{{"timeGenerated": "{iso_time(int(whole))[:19]}.{fraction}Z", "itemType": "{kind}", '
+        f'"transferResult": "{outcome}", "statusCode": "{code}", "fileSize": '
+    ).encode()
 
 
 @contextmanager
@@ -146,10 +155,10 @@ def _parquet(file: Path) -> Iterator[Lines]:
     )
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
 
-        def write(lines: str) -> None:
+        def write(lines: bytes) -> None:
             if not lines:
                 return
-            source = pa.BufferReader(lines.encode())
+            source = pa.BufferReader(lines)
             table = csv.read_csv(source, read_options=read, parse_options=parse, convert_options=convert)
             ms = compute.round(compute.multiply(table["timeGenerated"], 1000.0)).cast(pa.int64())
             table = table.set_column(0, "timeGenerated", ms.cast(schema.field("timeGenerated").type))

@@ -43,13 +43,14 @@ async def running(plane: Plane) -> AsyncIterator[None]:
         )
         log.error("all tokens are void, and what had been taken away is taken away again: %d", held)
     await keep_standing(plane)
-    task = asyncio.create_task(_run(plane))
+    stop = asyncio.Event()
+    task = asyncio.create_task(_run(plane, stop))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Never cancelled: what a duty has changed in the database must reach the files beside it.
+        stop.set()
+        await task
         await plane.database.write(plane.counters.flush, plane.clock(), everything=True)
         await audit_state.seal(plane)
         await keep_standing(plane)
@@ -81,8 +82,8 @@ def tidy(conn: Connection, now: float) -> None:
     conn.execute(delete(seen_proofs).where(seen_proofs.c.expires_at < now - _DAY))
 
 
-async def _run(plane: Plane) -> None:
-    while True:
+async def _run(plane: Plane, stop: asyncio.Event) -> None:
+    while not stop.is_set():
         try:
             await plane.database.write(tidy, plane.clock())
             await plane.database.write(vault_secrets.purge_due, plane.clock())
@@ -93,4 +94,5 @@ async def _run(plane: Plane) -> None:
         except OperationalError as trouble:
             # A locked or full database: the next minute tries again.
             log.warning("housekeeping is put off", extra={"reason": str(trouble.orig)})
-        await asyncio.sleep(EVERY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), EVERY)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from wherry.engine import deeds
 from wherry.engine.deeds import Deed
 from wherry.engine.lease import boot_time
-from wherry.model import names
 from wherry.model.entry import Entry, Kind
 from wherry.model.ledger import Phase, WorkItem
 from wherry.model.names import parent
-from wherry.model.outcomes import Counters, Outcome, Row, line_of
+from wherry.model.outcomes import Counters, Outcome, Row, line_of, lines_alike
+from wherry.model.plan import Alike
 from wherry.stores.lane import Parcel
 
 CHAPTER_ITEMS = 500
@@ -25,6 +26,7 @@ CHAPTER_BYTES = 64 * 1024 * 1024
 COMMIT_BYTES = 4 * 1024 * 1024
 FIRST_COMMIT_SECONDS = 1.0
 EQUAL = "AZSM2041"
+_NAME, _SIZE = itemgetter(0), itemgetter(1)
 _WRITTEN = (Outcome.TRANSFERRED, Outcome.DELETED)
 
 
@@ -39,7 +41,7 @@ class Chapter:
     end: bytes = b""
     logged: bool = True
     counters: Counters = field(default_factory=Counters)
-    lines: list[str] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
     touched: set[bytes] = field(default_factory=set)
     deferred: list[WorkItem] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
@@ -79,25 +81,23 @@ class Chapter:
             self.touched.add(folder)
             self.weight += 2 * len(folder)
 
-    def settle(self, folder: bytes, entries: list[Entry]) -> None:
+    def settle(self, folder: bytes, files: list[Alike]) -> None:
         """Count and log files of a folder that are equal on both sides."""
-        self.counters.scanned(sum([entry[2] for entry in entries]), len(entries))
-        self._end_alike(folder, entries, Outcome.NO_TRANSFER_NEEDED, EQUAL)
+        self.counters.scanned(sum(map(_SIZE, files)), len(files))
+        self._end_all(folder, files, Outcome.NO_TRANSFER_NEEDED, EQUAL)
 
     def transferred(self, folder: bytes, entries: list[Entry]) -> None:
         """Count and log files of a folder that were copied."""
-        self._end_alike(folder, entries, Outcome.TRANSFERRED, deeds.TRANSFERRED)
+        self._end_all(
+            folder, [Alike(entry[0], entry[2]) for entry in entries], Outcome.TRANSFERRED, deeds.TRANSFERRED
+        )
         self._touch(folder)
 
-    def _end_alike(self, folder: bytes, entries: list[Entry], outcome: Outcome, code: str) -> None:
-        self.counters.count(outcome, len(entries), sum([entry[2] for entry in entries]))
+    def _end_all(self, folder: bytes, files: list[Alike], outcome: Outcome, code: str) -> None:
+        self.counters.count(outcome, len(files), sum(map(_SIZE, files)))
         if self.logged:
-            begin = f"{time.time():.3f}\tF\t{outcome.value}\t{code}\t"
-            stem = names.escape(folder) + "/" if folder else ""
-            shown = names.escape_names([entry[0] for entry in entries])
-            self.lines += [
-                f"{begin}{entry[2]}\t{stem}{name}\t\n" for entry, name in zip(entries, shown, strict=True)
-            ]
+            found, sizes = list(map(_NAME, files)), map(_SIZE, files)
+            self.lines.append(lines_alike(time.time(), outcome, code, folder, found, sizes))
 
     def put_off(self, item: WorkItem) -> None:
         """Leave an item to a later phase."""

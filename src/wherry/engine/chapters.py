@@ -228,10 +228,10 @@ class Chapters:
         self._ready, self._ready_items, self._committed_at = [], 0, boot_time()
 
     def _keep(self, seq: int) -> tuple[SegmentName, ...]:
-        lines = "".join([line for chapter in self._ready for line in chapter.lines])
+        lines = b"".join([line for chapter in self._ready for line in chapter.lines])
         if not lines:
             return ()
-        return (self._desk.ledger.keep(self._desk.grant.token, seq, lines.encode()),)
+        return (self._desk.ledger.keep(self._desk.grant.token, seq, lines),)
 
     def _deferred(self) -> tuple[WorkItem, ...]:
         """What is put off, each item once; folders in which something was written need their times again."""

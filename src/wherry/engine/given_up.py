@@ -69,6 +69,6 @@ def _fail_item(chapter: Chapter, item: WorkItem, told: str) -> None:
 
 
 def _commit(grant: Grant, ledger: Ledger, chapter: Chapter, seq: int, rest: Slice | None) -> None:
-    lines = "".join(chapter.lines).encode()
+    lines = b"".join(chapter.lines)
     segments = (ledger.keep(grant.token, seq, lines),) if lines else ()
     ledger.commit(grant.token, Progress(Commit(seq, rest), chapter.counters, segments))

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import IO, Any, Protocol, TypeVar, overload
 
-from wherry.model.entry import Entry
+from wherry.model.entry import Entry, Glance
 from wherry.model.errors import StoreError
 from wherry.model.names import SEPARATOR
-from wherry.stores.port import ListsNames, Store
+from wherry.stores.port import Glances, ListsNames, Store
 
 SPILL = 200_000
 _TELL_EVERY = 1000
@@ -38,6 +38,12 @@ class Listing(Protocol):
     def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
         """The entries behind the next `count` names, without those that are gone or not `wanted`."""
 
+    def glance(self, names: list[bytes]) -> Glance | None:
+        """What the next names, which these are, stand for; they are still to be taken.  None where this cannot tell."""
+
+    def skip(self, count: int) -> None:
+        """Take the next `count` names without their entries."""
+
     def ahead(self) -> list[bytes]:
         """Names that are still to come: as many as are known now."""
 
@@ -48,19 +54,28 @@ class Listing(Protocol):
         """Let the listing end before `name`."""
 
 
-def listing(
-    store: Store, folder: bytes, low: bytes | None, high: bytes | None, moved: Callable[[], None]
-) -> Listing:
-    """The items of a folder with `low <= name < high`; None is no bound.  `moved` is called on long ways."""
-    if isinstance(store, ListsNames):
-        names = _told(store.names(folder), moved)
+class Lister:
+    """Lists the folders of one store.  `moved` is called on long ways."""
+
+    def __init__(self, store: Store, moved: Callable[[], None]) -> None:
+        self._store = store
+        self._moved = moved
+        # Asked once, not for each folder: it takes as long as listing a few files.
+        self._named = store if isinstance(store, ListsNames) else None
+        self._glances = store if isinstance(store, Glances) else None
+
+    def __call__(self, folder: bytes, low: bytes | None, high: bytes | None) -> Listing:
+        """The items of a folder with `low <= name < high`; None is no bound."""
+        if self._named is None:
+            listed = _told(self._store.list(folder), self._moved)
+            entries = (entry for entry in listed if _is_within(entry.name, low, high))
+            return _Entries(_in_order(entries) if self._store.traits.order == "bytes" else _sorted(entries))
+        names = _told(self._named.names(folder), self._moved)
         if low is not None:
             names = (name for name in names if name >= low)
         if high is not None:
             names = (name for name in names if name < high)
-        return _Names(store, folder, packed(names))
-    entries = (entry for entry in _told(store.list(folder), moved) if _is_within(entry.name, low, high))
-    return _Entries(_in_order(entries) if store.traits.order == "bytes" else _sorted(entries))
+        return _Names(self._named, self._glances, folder, packed(names))
 
 
 def _is_within(name: bytes, low: bytes | None, high: bytes | None) -> bool:
@@ -82,8 +97,11 @@ def _told(items: Iterable[T], moved: Callable[[], None]) -> Iterator[T]:
 class _Names:
     """Names first, entries when their turn comes."""
 
-    def __init__(self, store: ListsNames, folder: bytes, names: Sequence[bytes]) -> None:
+    def __init__(
+        self, store: ListsNames, glances: Glances | None, folder: bytes, names: Sequence[bytes]
+    ) -> None:
         self._store = store
+        self._glances = glances
         self._folder = folder
         self._names = names
         self._at = 0
@@ -92,9 +110,15 @@ class _Names:
     def peek(self, count: int) -> list[bytes]:
         return list(self._names[self._at : min(self._end, self._at + count)])
 
+    def glance(self, names: list[bytes]) -> Glance | None:
+        return self._glances.glance(self._folder, names) if self._glances else None
+
+    def skip(self, count: int) -> None:
+        self._at += count
+
     def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
         names = self.peek(count)
-        self._at += len(names)
+        self.skip(len(names))
         if wanted is not None:
             names = [name for name in names if name in wanted]
         return [entry for entry in self._store.look(self._folder, names) if entry is not None]
@@ -135,6 +159,12 @@ class _Entries:
     def peek(self, count: int) -> list[bytes]:
         self._fill(count)
         return [entry.name for entry in self._page[:count]]
+
+    def glance(self, names: list[bytes]) -> Glance | None:
+        return None
+
+    def skip(self, count: int) -> None:
+        self.take(count)
 
     def take(self, count: int, wanted: set[bytes] | None = None) -> list[Entry]:
         self._fill(count)

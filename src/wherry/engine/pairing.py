@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from operator import itemgetter
 
 from wherry.model.entry import Entry, Kind
-from wherry.model.plan import Pair
+from wherry.model.plan import Alike, Pair
 
 # Of an entry; by number, because they are asked for with every item.
 _name_of, _kind_of = itemgetter(0), itemgetter(1)
 _NOTHING = Entry(b"", Kind.FILE)
 
 
-def name_of(pair: Pair) -> bytes:
-    """The name that both sides of a pair have."""
-    return (pair[0] or pair[1] or _NOTHING).name
+def name_of(item: Pair | Alike) -> bytes:
+    """The name that both sides have."""
+    if isinstance(item, Alike):
+        return item[0]
+    return (item[0] or item[1] or _NOTHING).name
 
 
 def pair_off(source: list[Entry], target: list[Entry]) -> list[Pair]:
@@ -69,13 +71,31 @@ def any_folder(source: list[Entry], target: list[Entry]) -> bool:
     return Kind.FOLDER in map(_kind_of, chain(source, target))
 
 
-def after_folder(pairs: list[Pair], begin: int, end: int) -> int:
+def all_alike(names: list[bytes], sizes: Sequence[int]) -> list[Pair | Alike]:
+    """Items that are the same on both sides.  Quick."""
+    return list(map(tuple.__new__, repeat(Alike), zip(names, sizes, strict=True)))
+
+
+def parted(items: list[Pair | Alike]) -> tuple[list[Pair], list[Alike]]:
+    """Those on which there is something to decide, and the others."""
+    return [item for item in items if not isinstance(item, Alike)], [
+        item for item in items if isinstance(item, Alike)
+    ]
+
+
+def holds_folder(pair: Pair) -> bool:
+    """Whether one of the two is a folder."""
+    source, target = pair
+    if source is not None and source[1] is Kind.FOLDER:
+        return True
+    return target is not None and target[1] is Kind.FOLDER
+
+
+def after_folder(items: list[Pair | Alike], begin: int, end: int) -> int:
     """Right after the first pair with a folder in it, or `end`."""
     for at in range(begin, end):
-        source, target = pairs[at]
-        if source is not None and source[1] is Kind.FOLDER:
-            return at + 1
-        if target is not None and target[1] is Kind.FOLDER:
+        item = items[at]
+        if not isinstance(item, Alike) and holds_folder(item):
             return at + 1
     return end
 

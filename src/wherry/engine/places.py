@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from wherry.engine.lease import boot_id
-from wherry.engine.walk import SourceUnlisted, TargetUnlisted
+from wherry.engine.level import SourceUnlisted, TargetUnlisted
 from wherry.model.errors import (
     Conflict,
     Denied,

@@ -14,7 +14,8 @@ from wherry.engine import deeds
 from wherry.engine.chapter import Chapter
 from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Deed
-from wherry.engine.walk import SourceUnlisted, Stretch, TargetUnlisted, Walk
+from wherry.engine.level import SourceUnlisted, Stretch, TargetUnlisted
+from wherry.engine.walk import Walk
 from wherry.model import losses, names
 from wherry.model.entry import Attributes, Entry, Kind
 from wherry.model.errors import RunError, StoreError
@@ -25,7 +26,6 @@ from wherry.model.plan import Decision, Do, FolderState, Pair
 from wherry.stores.port import HasAttributes, MakesFolders
 
 _PIECES = 2
-_NOTHING = Entry(b"", Kind.FILE)
 _HANDED_OUT = frozenset({Do.TRANSFER, Do.DESCRIBE, Do.CHECK, Do.LOOK, Do.MAKE_LINK, Do.DEFER_LINK})
 # The first chapters of a lease are small, so that its first commit comes soon also on a slow target.
 _FIRST_ITEMS = 50
@@ -38,8 +38,10 @@ class SpanWork:
         self._desk = desk
         self._span = span
         mirror = desk.options.mode is CopyMode.MIRROR
-        self._walk = Walk(desk.source, desk.target, span, desk.lease.note, all_of_target=mirror)
         self._judge = desk.both.judge
+        self._walk = Walk(
+            desk.source, desk.target, span, desk.lease.note, all_of_target=mirror, judge=self._judge
+        )
         self._chapters = Chapters(desk, span)
         self._chapter = Chapter(_FIRST_ITEMS, logged=desk.logged)
         self._reached = span.cursor
@@ -157,10 +159,8 @@ class SpanWork:
 
     @staticmethod
     def _path(stretch: Stretch) -> bytes:
-        """Of a stretch with one pair."""
-        source, target = stretch.pairs[0]
-        entry = source or target
-        return names.join(stretch.folder, entry.name) if entry else stretch.folder
+        """Of the last item."""
+        return names.join(stretch.folder, stretch.last)
 
     def _alone(self, stretch: Stretch) -> bool:
         """Fail the one file of a span that ends whoever works on it; False when it is no such file."""
@@ -185,9 +185,8 @@ class SpanWork:
                 self._act(path, source, target, self._judge.decide(path, source, target))
             elif target is not None:
                 self._only_target(stem + target.name, target)
-        last, other = stretch.pairs[-1]
-        self._chapter.items += len(stretch.pairs)
-        self._reached = stem + (last or other or _NOTHING).name
+        self._chapter.items += len(stretch.pairs) + len(stretch.alike)
+        self._reached = stem + stretch.last
 
     def _take_simple(self, stretch: Stretch) -> list[Pair]:
         """Take the files that need no thinking, which most are; the pairs that are left."""
@@ -197,6 +196,7 @@ class SpanWork:
         left: list[Pair] = []
         stem = stretch.folder + names.SEPARATOR if stretch.folder else b""
         equal, others = judge.unchanged(stem, stretch.pairs)
+        equal += stretch.alike
         for pair in others:
             source, target = pair
             if source and target is None and source[2] <= limit and judge.is_plain(stem, source):

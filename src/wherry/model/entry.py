@@ -6,8 +6,9 @@ sizes are bytes; None means that the store does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Kind(StrEnum):
@@ -81,3 +82,19 @@ class Entry(NamedTuple):
             return True
         # One name of several when it was seen, the last one now.
         return not self.etag and self._replace(links=2).tag == seen.tag
+
+
+class Glance(Protocol):
+    """What some names of a folder are, in their order, by columns: most of a tree never has to become entries.
+
+    Equal `told` of two items say that they are equal in kind, mode, links, owner, group, size and modified time, in
+    this order; `changed` are the change times.  `entry` makes one of the items an entry.
+    """
+
+    @property
+    def told(self) -> Sequence[tuple[int, ...]]: ...
+    @property
+    def changed(self) -> Sequence[int]: ...
+    @property
+    def sizes(self) -> Sequence[int]: ...
+    def entry(self, number: int) -> Entry: ...

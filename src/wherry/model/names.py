@@ -57,15 +57,16 @@ def escape_plain(name: bytes) -> str:
     return text if text.isprintable() and "\\" not in text else escape(name)
 
 
-def escape_names(found: list[bytes]) -> list[str]:
+def escape_names(found: list[bytes]) -> list[bytes]:
     """`escape` of many names without a slash: at once where none of them has anything to escape."""
     try:
+        # Between them a slash, lest halves of two characters make a whole one.
         text = SEPARATOR.join(found).decode()
     except UnicodeDecodeError:
-        return [escape_plain(name) for name in found]
-    if not text.isprintable() or "\\" in text:
-        return [escape_plain(name) for name in found]
-    return text.split("/") if found else []
+        return [escape_plain(name).encode() for name in found]
+    if text.isprintable() and "\\" not in text:
+        return found
+    return [escape_plain(name).encode() for name in found]
 
 
 def unescape(text: str) -> bytes:

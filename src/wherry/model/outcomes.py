@@ -102,12 +102,28 @@ class Counters:
         return made
 
 
-def line_of(row: Row) -> str:
+def line_of(row: Row) -> bytes:
     """A row as a line of a segment: fields parted by tabs."""
     time, kind, outcome, code, size, path, detail = row
     if detail:
         detail = names.escape(detail.encode("utf-8", "replace"))
-    return "\t".join((f"{time:.3f}", kind, outcome, code, str(size), names.escape_plain(path), detail)) + "\n"
+    fields = (f"{time:.3f}", kind, outcome, code, str(size), names.escape_plain(path), detail)
+    return ("\t".join(fields) + "\n").encode()
+
+
+def lines_alike(
+    time: float, outcome: Outcome, code: str, folder: bytes, found: list[bytes], sizes: Iterable[int]
+) -> bytes:
+    """The lines of files in one folder that ended alike, without details.  Quick."""
+    if not found:
+        return b""
+    begin = f"{time:.3f}\tF\t{outcome.value}\t{code}\t".encode()
+    stem = names.escape(folder).encode() + b"/" if folder else b""
+    fields = [b"\t\n" + begin, b"", b"\t" + stem, b""] * len(found)
+    fields[0] = begin
+    fields[1::4] = " ".join(map(str, sizes)).encode().split()
+    fields[3::4] = names.escape_names(found)
+    return b"".join(fields) + b"\t\n"
 
 
 def encode_lines(lines: bytes) -> bytes:
@@ -118,7 +134,7 @@ def encode_lines(lines: bytes) -> bytes:
 
 def lines_of(rows: Iterable[Row]) -> bytes:
     """The lines of these rows; `rows_of` is the inverse."""
-    return "".join(map(line_of, rows)).encode()
+    return b"".join(map(line_of, rows))
 
 
 def encode_rows(rows: Iterable[Row]) -> bytes:

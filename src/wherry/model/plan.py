@@ -7,18 +7,28 @@ both sides; mode and owner tell a change of metadata alone.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
-from operator import itemgetter
+from itertools import compress, count
+from operator import gt, itemgetter, ne
+from typing import NamedTuple
 
 from wherry.model import names
-from wherry.model.entry import Attributes, Entry, Kind
+from wherry.model.entry import Attributes, Entry, Glance, Kind
 from wherry.model.filters import Filters
 from wherry.model.options import Compare, CopyMode, JobOptions, Links, Preserve, Verify
 
 Pair = tuple[Entry | None, Entry | None]
 """What source and target have by one name; at most one is missing."""
+
+
+class Alike(NamedTuple):
+    """A file that is the same on both sides, so that nothing more need be known of it."""
+
+    name: bytes
+    size: int
 
 
 class Do(Enum):
@@ -96,6 +106,8 @@ class Attempt:
 _SIMPLE_NAME = 255
 # Kind, size, modified, mode, uid and gid.
 _TOLD = itemgetter(1, 2, 3, 5, 6, 7)
+# Of what a glance tells.
+_MODE, _LINKS = itemgetter(0), itemgetter(1)
 # The bits of a mode that lend nobody's rights.
 _WITHOUT_OWNER = 0o1777
 
@@ -137,14 +149,32 @@ class Judge:
             return len(source[0]) <= _SIMPLE_NAME
         return self._unsupported(stem + source[0], source) is None
 
-    def unchanged(self, stem: bytes, pairs: list[Pair]) -> tuple[list[Entry], list[Pair]]:
+    @property
+    def glances(self) -> bool:
+        """Whether `different` may be asked."""
+        return self._quick and not self.filtered
+
+    def different(self, source: Glance, target: Glance) -> list[int]:
+        """Of items with the same names, the numbers of all but the files that are equal beyond doubt.  Quick."""
+        ours, theirs = source.told, target.told
+        modes, links = set(map(_MODE, ours)), set(map(_LINKS, ours))
+        odd = {mode for mode in modes if not stat.S_ISREG(mode)}
+        shared = links - {1} if self._linked else set()
+        differ = set(compress(count(), map(ne, ours, theirs)))
+        if odd or shared:
+            differ.update(number for number, told in enumerate(ours) if told[0] in odd or told[1] in shared)
+        if self._by_change_time:
+            differ.update(compress(count(), map(gt, source.changed, target.changed)))
+        return sorted(differ)
+
+    def unchanged(self, stem: bytes, pairs: list[Pair]) -> tuple[list[Alike], list[Pair]]:
         """The files of the source that are equal beyond doubt to their partners, and the other pairs.  Quick.
 
         `stem` is what stands before the names in their paths.
         """
         if not self._quick:
             return [], pairs
-        equal: list[Entry] = []
+        equal: list[Alike] = []
         left: list[Pair] = []
         filtered = self.filtered
         told, file, linked, described = _TOLD, Kind.FILE, self._linked, self._was_described
@@ -160,7 +190,7 @@ class Judge:
                 and not described(source, target)
                 and not (filtered and self.leaves_out(stem + source[0], source))
             ):
-                equal.append(source)
+                equal.append(Alike(source[0], source[2]))
             else:
                 left.append(pair)
         return equal, left

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from wherry.model.entry import Attributes, Entry
+from wherry.model.entry import Attributes, Entry, Glance
 from wherry.model.errors import Changed, Corrupt, SourceFailed, StoreError
 from wherry.model.plan import Holds
 
@@ -208,6 +208,14 @@ class ListsNames(Protocol):
 
     def look(self, folder: bytes, names: Sequence[bytes]) -> list[Entry | None]:
         """What these names of a folder are now; None for what is gone."""
+
+
+@runtime_checkable
+class Glances(ListsNames, Protocol):
+    """Can tell what many names are without an entry for each."""
+
+    def glance(self, folder: bytes, names: Sequence[bytes]) -> Glance | None:
+        """What these names of a folder, in order, are now; None where they have to be looked at one by one."""
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
 from wherry.stores.posix_attributes import attributes_of, holds_attributes
 from wherry.stores.posix_draft import in_use
 from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
-from wherry.stores.posix_listing import Looked, look, stream
+from wherry.stores.posix_listing import Looked, PosixGlance, Strange, look, may_be_draft, statuses, stream
 from wherry.stores.posix_reader import PosixReader, entry_of
 from wherry.stores.posix_root import identity, open_root, time_limits, time_step
 
@@ -97,6 +97,15 @@ class PosixSource:
             raise store_error(error, folder) from error
         return seen
 
+    def glance(self, folder: bytes, found: Sequence[bytes]) -> PosixGlance | None:
+        if may_be_draft(found):
+            return None
+        try:
+            seen = statuses(self._folders.at(folder), found)
+        except OSError as error:
+            raise store_error(error, folder) from error
+        return None if seen is None else PosixGlance(found, seen, self._strange(folder))
+
     def list(self, folder: bytes) -> Iterator[Entry]:
         found = sorted(self.names(folder))
         return self._listing(folder, found)
@@ -120,17 +129,23 @@ class PosixSource:
             raise store_error(error, folder) from error
 
     def _look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
-        at = self._folders.at(folder)
+        at, strange = self._folders.at(folder), self._strange(folder)
 
         def odd(name: bytes, now: os.stat_result) -> Entry | None:
-            entry = entry_of(name, now)
-            if names.is_temporary(name):
-                return None if self._tidy(at, name, now) else entry._replace(kind=Kind.SPECIAL)
-            if self._follow and entry.kind is Kind.LINK:
-                return self._followed(names.join(folder, name), entry)
-            return entry
+            if not names.is_temporary(name):
+                return strange(name, now)
+            tidied = self._tidy(at, name, now)
+            return None if tidied else entry_of(name, now)._replace(kind=Kind.SPECIAL)
 
         return look(at, found, odd)
+
+    def _strange(self, folder: bytes) -> Strange:
+        def strange(name: bytes, now: os.stat_result) -> Entry:
+            entry = entry_of(name, now)
+            linked = self._follow and entry.kind is Kind.LINK
+            return self._followed(names.join(folder, name), entry) if linked else entry
+
+        return strange
 
     def _followed(self, path: bytes, link: Entry) -> Entry:
         """What a link leads to; the link itself when that is outside, nowhere, or a folder that the link lies in."""

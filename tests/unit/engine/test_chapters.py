@@ -19,7 +19,7 @@ from wherry.engine.ledger import LocalLedger
 from wherry.model.entry import Entry, Kind
 from wherry.model.ledger import Phase, Span, WorkItem
 from wherry.model.options import JobOptions
-from wherry.model.plan import Attempt, Do, Judge
+from wherry.model.plan import Alike, Attempt, Do, Judge
 from wherry.stores.memory import MemoryStore
 
 LARGE = Entry(b"large", Kind.FILE, 1 << 40)
@@ -79,7 +79,7 @@ def test_equal_files_behind_a_large_one_are_not_gathered_for_ever(open_chapters,
     closed = 0
     while not team.waited and closed < 100:
         chapter = Chapter(end=b"small", items=100)
-        chapter.settle(b"", [SMALL] * 100)
+        chapter.settle(b"", [Alike(SMALL.name, SMALL.size)] * 100)
         open_chapters.close(chapter)
         closed += 1
     assert closed == 20

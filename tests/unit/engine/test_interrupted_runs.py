@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.stage import LazyTeam, fresh_places, grow, order_of, shape, work_off
-from wherry.engine import chapter, chapters, deeds, span, walk, worker
+from wherry.engine import chapter, chapters, deeds, level, span, worker
 from wherry.engine.ledger import LocalLedger
 from wherry.engine.pool import Pool
 from wherry.engine.processes import WorkerDied
@@ -108,7 +108,7 @@ def _small_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(chapters, "COMMIT_ITEMS", 2)
     monkeypatch.setattr(chapter, "FIRST_COMMIT_SECONDS", -1.0)
     monkeypatch.setattr(chapters, "FIRST_COMMIT_SECONDS", -1.0)
-    monkeypatch.setattr(walk, "_BLOCK", 3)
+    monkeypatch.setattr(level, "BLOCK", 3)
     if request.param == "late":
         monkeypatch.setattr(worker, "Team", LazyTeam)
     if request.param == "at once":

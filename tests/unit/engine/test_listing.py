@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wherry.engine import listing as listings
-from wherry.engine.listing import Listing, listing, packed
+from wherry.engine.listing import Lister, Listing, packed
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound, StoreError
 from wherry.model.names import NameRules
@@ -62,7 +62,7 @@ def _entries(names: Iterable[bytes]) -> list[Entry]:
 
 
 def _open(store: _Listed, low: bytes | None = None, high: bytes | None = None) -> Listing:
-    return listing(cast("Store", store), b"", low, high, lambda: None)
+    return Lister(cast("Store", store), lambda: None)(b"", low, high)
 
 
 def _store(kind: str, names: list[bytes]) -> _Listed:
@@ -181,7 +181,7 @@ def test_entries_are_looked_at_when_their_turn_comes(monkeypatch):
 @pytest.mark.parametrize("kind", [_Named, _Listed])
 def test_a_folder_that_is_not_there_is_told_at_once(kind):
     with pytest.raises(NotFound):
-        listing(cast("Store", kind([])), b"folder", None, None, lambda: None)
+        Lister(cast("Store", kind([])), lambda: None)(b"folder", None, None)
 
 
 def test_a_listing_out_of_the_promised_order_is_refused():
@@ -219,12 +219,7 @@ def test_a_listing_that_has_to_be_sorted_is_whole_before_it_begins():
 def test_a_long_way_is_told_on(store, monkeypatch):
     monkeypatch.setattr(listings, "_TELL_EVERY", 10)
     told = []
-    listed = listing(
-        cast("Store", store(_entries(b"%03d" % n for n in range(95)))),
-        b"",
-        b"090",
-        None,
-        lambda: told.append(1),
-    )
+    lister = Lister(cast("Store", store(_entries(b"%03d" % n for n in range(95)))), lambda: told.append(1))
+    listed = lister(b"", b"090", None)
     assert listed.peek(100) == [b"%03d" % n for n in range(90, 95)]
     assert len(told) == 10

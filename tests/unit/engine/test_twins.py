@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from wherry.engine import walk as walks
+from wherry.engine import level as levels
 from wherry.engine.walk import Walk
 from wherry.model import names
 from wherry.model.entry import Entry, Kind
@@ -71,7 +71,7 @@ def _walk(source: Tree, target: Tree, cursor: bytes | None = None) -> Walk:
 @pytest.fixture(autouse=True, params=[2, 1000])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of what is read at once falls between twins, or it does not."""
-    monkeypatch.setattr(walks, "_BLOCK", request.param)
+    monkeypatch.setattr(levels, "BLOCK", request.param)
 
 
 def _told(found: list[Seen]) -> list[tuple[bytes, str, str]]:

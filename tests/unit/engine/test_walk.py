@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from tests.unit.engine.stage import Passing, fresh_places, order_of, work_off
 from tests.unit.model.trees import NAMES, TREES
 from wherry.engine import chapter, chapters, listing, span
+from wherry.engine import level as levels
 from wherry.engine import walk as walks
 from wherry.engine.ledger import LocalLedger
+from wherry.engine.level import SourceUnlisted, TargetUnlisted
 from wherry.engine.pool import Pool
-from wherry.engine.walk import SourceUnlisted, TargetUnlisted, Walk
+from wherry.engine.walk import Walk
 from wherry.model import ledger, names
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import NotFound, RunError, Unavailable
@@ -142,7 +144,7 @@ MOST = st.integers(1, 4)
 @pytest.fixture(autouse=True, params=[2, 1000])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Much smaller than folders, or larger than all."""
-    monkeypatch.setattr(walks, "_BLOCK", request.param)
+    monkeypatch.setattr(levels, "BLOCK", request.param)
 
 
 @ROUNDS
@@ -251,7 +253,8 @@ def test_nobody_lists_a_wide_folder_again_for_what_is_done_sooner(monkeypatch):
     def moved() -> None:
         clock[0] += 1.0
 
-    monkeypatch.setattr(walks, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for module in (walks, levels):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(walks, "_WIDE", 1)
     paths = [b"%04d" % number for number in range(900)]
     walk = Walk(_tree(paths, "names"), _tree([], "names"), Span(), moved)
@@ -314,7 +317,7 @@ def test_a_listing_that_breaks_off_is_told_of_its_own_folder(folder, after, trou
 @pytest.mark.usefixtures("page_of_one")
 def test_nothing_of_a_listing_that_breaks_off_is_given_away(monkeypatch):
     """Half of what is there must not pass for all of it; whose turn comes to list it tells of the trouble."""
-    monkeypatch.setattr(walks, "_BLOCK", 2)
+    monkeypatch.setattr(levels, "BLOCK", 2)
     walker = Walker((cast("Store", _Breaking(PATHS, b"", 4)), _tree([], "bytes")), Span(), most=1)
     assert walker.step() is not None
     assert walker.walk.give_away(walker.span, 8) is None

@@ -73,7 +73,7 @@ def test_the_quick_way_to_escape_is_the_long_one(path: bytes) -> None:
     st.lists(st.binary(max_size=8).map(lambda name: name.replace(b"/", b"_")) | st.just(b"plain"), max_size=4)
 )
 def test_many_names_are_escaped_as_each_is_alone(found: list[bytes]) -> None:
-    assert names.escape_names(found) == [names.escape(name) for name in found]
+    assert names.escape_names(found) == [names.escape(name).encode() for name in found]
 
 
 @given(st.lists(PATHS, unique=True))
