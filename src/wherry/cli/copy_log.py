@@ -25,7 +25,7 @@ Lines = Callable[[bytes], None]
 """Takes whole lines of a segment."""
 
 COLUMNS = ("timeGenerated", "itemPath", "itemType", "fileSize", "transferResult", "statusCode", "details")
-_PIECE = 128 * 1024
+_PIECE = 32 * 1024
 _CODE = re.compile(rb"\t(AZSM\d{4})\t")
 _KIND = re.compile(rb"^([^\t]*)\t([^\t]*)\t([^\t]*\t[^\t]*)", re.MULTILINE)
 _FORMULA = re.compile(rb"\t([=+\-@])")

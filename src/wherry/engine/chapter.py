@@ -13,11 +13,10 @@ from operator import itemgetter
 from wherry.engine import deeds
 from wherry.engine.deeds import Deed
 from wherry.engine.lease import boot_time
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Alike, Entry, Kind
 from wherry.model.ledger import Phase, WorkItem
 from wherry.model.names import parent
 from wherry.model.outcomes import Counters, Outcome, Row, line_of, lines_alike
-from wherry.model.plan import Alike
 from wherry.stores.lane import Parcel
 
 CHAPTER_ITEMS = 500

@@ -22,9 +22,9 @@ from wherry.engine.pairing import (
     put_folders_last,
 )
 from wherry.model import names
-from wherry.model.entry import Entry, Glance
+from wherry.model.entry import Alike, Entry, Glance
 from wherry.model.errors import StoreError
-from wherry.model.plan import Alike, Judge, Pair
+from wherry.model.plan import Judge, Pair
 
 BLOCK = 1000
 
@@ -77,6 +77,12 @@ class Side:
     def glance(self, names: list[bytes]) -> Glance | None:
         try:
             return self._listed.glance(names)
+        except StoreError as error:
+            raise self._trouble(str(error)) from error
+
+    def look(self, names: list[bytes]) -> list[Entry | None]:
+        try:
+            return self._listed.look(names)
         except StoreError as error:
             raise self._trouble(str(error)) from error
 
@@ -134,7 +140,7 @@ class Level:
             if not ours and not (theirs and self._all_of_target):
                 return False
             if ours == theirs and self._glance(ours):
-                return True
+                continue
             bound = _bound(ours, theirs)
             wanted = None if self._all_of_target or theirs == ours else set(ours)
             target = self._take(self._target, theirs, bound, wanted)
@@ -157,14 +163,22 @@ class Level:
         source = self.source.glance(names) if target else None
         if source is None or target is None:
             return False
-        self.items, self.at = all_alike(names, source.sizes), 0
+        self.items, self.at = all_alike(names, source), 0
         self._only_files = True
-        for number in self._judge.different(source, target):
-            pair = self.items[number] = source.entry(number), target.entry(number)
-            self._only_files = self._only_files and not holds_folder(pair)
+        if different := self._judge.different(source, target):
+            self._look(different, [names[number] for number in different])
         self.source.skip(len(names))
         self._target.skip(len(names))
         return True
+
+    def _look(self, different: list[int], names: list[bytes]) -> None:
+        """Put pairs in the place of what is not alike."""
+        target = self._target.look(names) if self._target else []
+        source = self.source.look(names) if self.source else []
+        for number, pair in zip(different, zip(source, target, strict=True), strict=True):
+            self.items[number] = pair
+            self._only_files = self._only_files and not holds_folder(pair)
+        self.items = [item for item in self.items if item != (None, None)]
 
     def stretch(self, most: int) -> Stretch:
         """The next items, at most so many, none of them after one with a folder in it."""

@@ -41,6 +41,9 @@ class Listing(Protocol):
     def glance(self, names: list[bytes]) -> Glance | None:
         """What the next names, which these are, stand for; they are still to be taken.  None where this cannot tell."""
 
+    def look(self, names: list[bytes]) -> list[Entry | None]:
+        """The entries behind names of which a glance was had; None for what is gone."""
+
     def skip(self, count: int) -> None:
         """Take the next `count` names without their entries."""
 
@@ -113,6 +116,9 @@ class _Names:
     def glance(self, names: list[bytes]) -> Glance | None:
         return self._glances.glance(self._folder, names) if self._glances else None
 
+    def look(self, names: list[bytes]) -> list[Entry | None]:
+        return self._store.look(self._folder, names)
+
     def skip(self, count: int) -> None:
         self._at += count
 
@@ -121,7 +127,7 @@ class _Names:
         self.skip(len(names))
         if wanted is not None:
             names = [name for name in names if name in wanted]
-        return [entry for entry in self._store.look(self._folder, names) if entry is not None]
+        return [entry for entry in self.look(names) if entry is not None]
 
     def left(self) -> int:
         return self._end - self._at
@@ -162,6 +168,9 @@ class _Entries:
 
     def glance(self, names: list[bytes]) -> Glance | None:
         return None
+
+    def look(self, names: list[bytes]) -> list[Entry | None]:
+        return [None] * len(names)
 
     def skip(self, count: int) -> None:
         self.take(count)

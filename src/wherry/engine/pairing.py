@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, repeat
 from operator import itemgetter
 
-from wherry.model.entry import Entry, Kind
-from wherry.model.plan import Alike, Pair
+from wherry.model.entry import Alike, Entry, Glance, Kind
+from wherry.model.plan import Pair
 
 # Of an entry; by number, because they are asked for with every item.
 _name_of, _kind_of = itemgetter(0), itemgetter(1)
+_size_told = itemgetter(4)
 _NOTHING = Entry(b"", Kind.FILE)
 
 
@@ -71,9 +72,9 @@ def any_folder(source: list[Entry], target: list[Entry]) -> bool:
     return Kind.FOLDER in map(_kind_of, chain(source, target))
 
 
-def all_alike(names: list[bytes], sizes: Sequence[int]) -> list[Pair | Alike]:
+def all_alike(names: list[bytes], glance: Glance) -> list[Pair | Alike]:
     """Items that are the same on both sides.  Quick."""
-    return list(map(tuple.__new__, repeat(Alike), zip(names, sizes, strict=True)))
+    return list(map(tuple.__new__, repeat(Alike), zip(names, map(_size_told, glance.told), strict=True)))
 
 
 def parted(items: list[Pair | Alike]) -> tuple[list[Pair], list[Alike]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -84,17 +84,19 @@ class Entry(NamedTuple):
         return not self.etag and self._replace(links=2).tag == seen.tag
 
 
-class Glance(Protocol):
+class Glance(NamedTuple):
     """What some names of a folder are, in their order, by columns: most of a tree never has to become entries.
 
-    Equal `told` of two items say that they are equal in kind, mode, links, owner, group, size and modified time, in
-    this order; `changed` are the change times.  `entry` makes one of the items an entry.
+    `told` are kind and mode as one number (as POSIX has it), links, owner, group, size and modified time; `changed`
+    are the change times.
     """
 
-    @property
-    def told(self) -> Sequence[tuple[int, ...]]: ...
-    @property
-    def changed(self) -> Sequence[int]: ...
-    @property
-    def sizes(self) -> Sequence[int]: ...
-    def entry(self, number: int) -> Entry: ...
+    told: Sequence[tuple[int, ...]]
+    changed: Sequence[int]
+
+
+class Alike(NamedTuple):
+    """A file that is the same on both sides, so that nothing more need be known of it."""
+
+    name: bytes
+    size: int

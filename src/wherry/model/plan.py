@@ -13,22 +13,14 @@ from enum import Enum
 from functools import cached_property
 from itertools import compress, count
 from operator import gt, itemgetter, ne
-from typing import NamedTuple
 
 from wherry.model import names
-from wherry.model.entry import Attributes, Entry, Glance, Kind
+from wherry.model.entry import Alike, Attributes, Entry, Glance, Kind
 from wherry.model.filters import Filters
 from wherry.model.options import Compare, CopyMode, JobOptions, Links, Preserve, Verify
 
 Pair = tuple[Entry | None, Entry | None]
 """What source and target have by one name; at most one is missing."""
-
-
-class Alike(NamedTuple):
-    """A file that is the same on both sides, so that nothing more need be known of it."""
-
-    name: bytes
-    size: int
 
 
 class Do(Enum):
@@ -104,10 +96,8 @@ class Attempt:
 
 # The longest name of `NameRules.is_simple`.
 _SIMPLE_NAME = 255
-# Kind, size, modified, mode, uid and gid.
-_TOLD = itemgetter(1, 2, 3, 5, 6, 7)
-# Of what a glance tells.
-_MODE, _LINKS = itemgetter(0), itemgetter(1)
+_TOLD = itemgetter(1, 2, 3, 5, 6, 7)  # kind, size, modified, mode, uid and gid of an entry
+_MODE_LINKS = itemgetter(0, 1)  # of what a glance tells
 # The bits of a mode that lend nobody's rights.
 _WITHOUT_OWNER = 0o1777
 
@@ -156,16 +146,17 @@ class Judge:
 
     def different(self, source: Glance, target: Glance) -> list[int]:
         """Of items with the same names, the numbers of all but the files that are equal beyond doubt.  Quick."""
-        ours, theirs = source.told, target.told
-        modes, links = set(map(_MODE, ours)), set(map(_LINKS, ours))
-        odd = {mode for mode in modes if not stat.S_ISREG(mode)}
-        shared = links - {1} if self._linked else set()
-        differ = set(compress(count(), map(ne, ours, theirs)))
-        if odd or shared:
-            differ.update(number for number, told in enumerate(ours) if told[0] in odd or told[1] in shared)
+        ours = source.told
+        differ = set(compress(count(), map(ne, ours, target.told)))
+        odd = {one for one in set(map(_MODE_LINKS, ours)) if not self._is_file(*one)}
+        if odd:
+            differ.update(number for number, told in enumerate(ours) if told[:2] in odd)
         if self._by_change_time:
             differ.update(compress(count(), map(gt, source.changed, target.changed)))
         return sorted(differ)
+
+    def _is_file(self, mode: int, links: int) -> bool:
+        return stat.S_ISREG(mode) and (links == 1 or not self._linked)
 
     def unchanged(self, stem: bytes, pairs: list[Pair]) -> tuple[list[Alike], list[Pair]]:
         """The files of the source that are equal beyond doubt to their partners, and the other pairs.  Quick.

@@ -1,7 +1,8 @@
 """What lies in a folder: names as the system streams them, and what they stand for, many at a time.
 
-All of it works on a descriptor of the folder.  `statuses` and `PosixGlance` are the innermost loops of a run in which
-nothing has changed, so they call nothing of ours for an item.  Called by `posix_source` only.
+All of it works on a descriptor of the folder.  `glance` is the innermost loop of a run in which nothing has changed,
+and calls nothing of ours for an item; `look` is that of a first run, and calls nothing for a plain file.  Called by
+`posix_source` only.
 """
 
 from __future__ import annotations
@@ -14,17 +15,11 @@ from itertools import islice
 from operator import attrgetter
 
 from wherry.model import names
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Entry, Glance, Kind
 from wherry.stores.posix_fd import store_error
 
 Looked = list[Entry | None]
 """What some names are now, in their order; None for what is gone."""
-
-Strange = Callable[[bytes, os.stat_result], Entry]
-"""What a name with this status is, that is no plain file."""
-
-Odd = Callable[[bytes, os.stat_result], Entry | None]
-"""What a name with this status is, that is no plain file or may be somebody's draft; None for nothing any more."""
 
 _ENCODING = sys.getfilesystemencoding()
 _FORMAT = 0o170000
@@ -33,8 +28,8 @@ _PREFIX = len(names.TEMPORARY)
 _PAGE = 500
 _TOLD = attrgetter("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_mtime_ns")
 _CHANGED = attrgetter("st_ctime_ns")
-_SIZE = attrgetter("st_size")
-_make = tuple.__new__
+# What the system says of a file takes some hundred bytes: of so many it stays in a processor's own memory.
+_AT_ONCE = 100
 
 
 def stream(opened: int, folder: bytes) -> Iterator[list[bytes]]:
@@ -51,63 +46,41 @@ def stream(opened: int, folder: bytes) -> Iterator[list[bytes]]:
         os.close(opened)
 
 
-def statuses(at: int, found: Sequence[bytes]) -> list[os.stat_result] | None:
-    """What the system says of names in the folder `at`; None when one of them is gone."""
-    status = os.stat
-    try:
-        return [status(name, dir_fd=at, follow_symlinks=False) for name in found]
-    except FileNotFoundError:
-        return None
-
-
 def may_be_draft(found: Sequence[bytes]) -> bool:
     """Whether one of these names, which are in order, may be a draft's."""
     at = bisect_left(found, names.TEMPORARY)
     return at < len(found) and found[at].startswith(names.TEMPORARY)
 
 
-def look(at: int, found: Sequence[bytes], odd: Odd) -> Looked:
+def glance(at: int, found: Sequence[bytes]) -> Glance:
+    """What the names in the folder `at` are now.  Raises OSError when one of them is gone."""
+    told: list[tuple[int, ...]] = []
+    changed: list[int] = []
+    status = os.stat
+    for start in range(0, len(found), _AT_ONCE):
+        some = found[start : start + _AT_ONCE]
+        seen = [status(name, dir_fd=at, follow_symlinks=False) for name in some]
+        told += map(_TOLD, seen)
+        changed += map(_CHANGED, seen)
+    return Glance(told, changed)
+
+
+def look(at: int, found: Sequence[bytes], odd: Callable[[bytes, os.stat_result], Entry | None]) -> Looked:
     """What the names in the folder `at` are now; `odd` is asked about all but plain files that are nobody's draft."""
     seen: Looked = []
+    add, status, make, file, draft = seen.append, os.stat, tuple.__new__, Kind.FILE, names.TEMPORARY
     for name in found:
         try:
-            now = os.stat(name, dir_fd=at, follow_symlinks=False)
+            now = status(name, dir_fd=at, follow_symlinks=False)
         except FileNotFoundError:
-            seen.append(None)
+            add(None)
             continue
-        seen.append(plain(name, now) or odd(name, now))
+        mode, inode, device, links, uid, gid, size, _, _, _ = now
+        if mode & _FORMAT != _REGULAR or name[:_PREFIX] == draft:
+            add(odd(name, now))
+            continue
+        add(make(Entry, (
+            name, file, size, now.st_mtime_ns, now.st_ctime_ns, mode & 0o7777, uid, gid, links, device, inode,
+            "", True, (), None,
+        )))  # fmt: skip
     return seen
-
-
-def plain(name: bytes, now: os.stat_result) -> Entry | None:
-    """The entry of a plain file that is nobody's draft."""
-    mode, inode, device, links, uid, gid, size, _, _, _ = now
-    if mode & _FORMAT != _REGULAR or name[:_PREFIX] == names.TEMPORARY:
-        return None
-    return _make(Entry, (
-        name, Kind.FILE, size, now.st_mtime_ns, now.st_ctime_ns, mode & 0o7777, uid, gid, links, device, inode,
-        "", True, (), None,
-    ))  # fmt: skip
-
-
-class PosixGlance:
-    """What names in a folder are, see `Glance`."""
-
-    def __init__(self, found: Sequence[bytes], seen: list[os.stat_result], strange: Strange) -> None:
-        self._found, self._seen, self._strange = found, seen, strange
-
-    @property
-    def told(self) -> list[tuple[int, ...]]:
-        return list(map(_TOLD, self._seen))
-
-    @property
-    def changed(self) -> list[int]:
-        return list(map(_CHANGED, self._seen))
-
-    @property
-    def sizes(self) -> list[int]:
-        return list(map(_SIZE, self._seen))
-
-    def entry(self, number: int) -> Entry:
-        name, now = self._found[number], self._seen[number]
-        return plain(name, now) or self._strange(name, now)

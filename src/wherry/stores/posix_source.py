@@ -16,14 +16,14 @@ from itertools import chain
 from typing import TypeVar
 
 from wherry.model import names
-from wherry.model.entry import Attributes, Entry, Kind
+from wherry.model.entry import Attributes, Entry, Glance, Kind
 from wherry.model.errors import Unsafe, Unsupported
 from wherry.model.plan import Holds
 from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
 from wherry.stores.posix_attributes import attributes_of, holds_attributes
 from wherry.stores.posix_draft import in_use
 from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
-from wherry.stores.posix_listing import Looked, PosixGlance, Strange, look, may_be_draft, statuses, stream
+from wherry.stores.posix_listing import Looked, glance, look, may_be_draft, stream
 from wherry.stores.posix_reader import PosixReader, entry_of
 from wherry.stores.posix_root import identity, open_root, time_limits, time_step
 
@@ -97,14 +97,15 @@ class PosixSource:
             raise store_error(error, folder) from error
         return seen
 
-    def glance(self, folder: bytes, found: Sequence[bytes]) -> PosixGlance | None:
+    def glance(self, folder: bytes, found: Sequence[bytes]) -> Glance | None:
         if may_be_draft(found):
             return None
         try:
-            seen = statuses(self._folders.at(folder), found)
+            return glance(self._folders.at(folder), found)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise store_error(error, folder) from error
-        return None if seen is None else PosixGlance(found, seen, self._strange(folder))
 
     def list(self, folder: bytes) -> Iterator[Entry]:
         found = sorted(self.names(folder))
@@ -129,23 +130,17 @@ class PosixSource:
             raise store_error(error, folder) from error
 
     def _look(self, folder: bytes, found: Sequence[bytes]) -> Looked:
-        at, strange = self._folders.at(folder), self._strange(folder)
+        at = self._folders.at(folder)
 
         def odd(name: bytes, now: os.stat_result) -> Entry | None:
-            if not names.is_temporary(name):
-                return strange(name, now)
-            tidied = self._tidy(at, name, now)
-            return None if tidied else entry_of(name, now)._replace(kind=Kind.SPECIAL)
+            entry = entry_of(name, now)
+            if names.is_temporary(name):
+                return None if self._tidy(at, name, now) else entry._replace(kind=Kind.SPECIAL)
+            if self._follow and entry.kind is Kind.LINK:
+                return self._followed(names.join(folder, name), entry)
+            return entry
 
         return look(at, found, odd)
-
-    def _strange(self, folder: bytes) -> Strange:
-        def strange(name: bytes, now: os.stat_result) -> Entry:
-            entry = entry_of(name, now)
-            linked = self._follow and entry.kind is Kind.LINK
-            return self._followed(names.join(folder, name), entry) if linked else entry
-
-        return strange
 
     def _followed(self, path: bytes, link: Entry) -> Entry:
         """What a link leads to; the link itself when that is outside, nowhere, or a folder that the link lies in."""

@@ -16,10 +16,10 @@ from wherry.engine.chapters import Chapters, Desk
 from wherry.engine.deeds import Both, Deed
 from wherry.engine.lease import LeaseClocks
 from wherry.engine.ledger import LocalLedger
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Alike, Entry, Kind
 from wherry.model.ledger import Phase, Span, WorkItem
 from wherry.model.options import JobOptions
-from wherry.model.plan import Alike, Attempt, Do, Judge
+from wherry.model.plan import Attempt, Do, Judge
 from wherry.stores.memory import MemoryStore
 
 LARGE = Entry(b"large", Kind.FILE, 1 << 40)

@@ -59,7 +59,7 @@ class _Tree:
         return Entry(name, Kind.FOLDER if names.join(folder, name) in self.inside else Kind.FILE)
 
 
-class _NamedTree(_Tree):
+class NamedTree(_Tree):
     """One that lists names apart."""
 
     def names(self, folder: bytes) -> Iterator[bytes]:
@@ -70,7 +70,7 @@ class _NamedTree(_Tree):
 
 
 def _tree(paths: Iterable[bytes], kind: str) -> Store:
-    made = _NamedTree(paths, kind) if kind == "names" else _Tree(paths, kind)
+    made = NamedTree(paths, kind) if kind == "names" else _Tree(paths, kind)
     return cast("Store", made)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.model.entry import Entry, Kind
+from wherry.model.entry import Entry, Glance, Kind
 from wherry.model.names import NameRules
 from wherry.model.options import Compare, CopyMode, JobOptions, Links, Preserve, Verify
 from wherry.model.plan import Attempt, Do, FolderState, Holds, Judge
@@ -280,3 +281,78 @@ def test_entries_of_one_version_have_one_word() -> None:
     assert not FILE._replace(etag="e").is_same(FILE._replace(etag="f"))
     # Only the word is kept in the ledger.
     assert FILE.is_same(Entry(b"", Kind.FILE, etag=FILE.tag))
+
+
+FORMATS = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.FOLDER: stat.S_IFDIR,
+    Kind.LINK: stat.S_IFLNK,
+    Kind.SPECIAL: stat.S_IFIFO,
+}
+ON_DISK = st.builds(
+    Entry,
+    name=st.just(b"n"),
+    kind=st.sampled_from([Kind.FILE] * 4 + list(Kind)),
+    size=st.sampled_from([5, 5, 5, 6]),
+    modified=st.sampled_from([7, 7, 7, 8]),
+    changed=st.sampled_from([50, 50, 60]),
+    mode=st.sampled_from([0o644, 0o644, 0o4644]),
+    uid=st.sampled_from([1, 1, 2]),
+    gid=st.sampled_from([1, 1, 2]),
+    links=st.sampled_from([1, 1, 2]),
+    sealed=st.just(True),
+    source_changed=st.none(),
+)
+
+
+def glance_of(entries: list[Entry]) -> Glance:
+    """What a folder store tells of these at a glance."""
+    told = [
+        (
+            FORMATS[one.kind] | (one.mode or 0),
+            one.links,
+            one.uid or 0,
+            one.gid or 0,
+            one.size,
+            one.modified or 0,
+        )
+        for one in entries
+    ]
+    return Glance(told, [one.changed or 0 for one in entries])
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(ON_DISK, ON_DISK)
+        | ON_DISK.map(lambda one: (one, one))
+        | ON_DISK.map(lambda one: (one, one._replace(changed=50))),
+        max_size=5,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_at_a_glance_the_same_files_are_equal_as_at_a_look(
+    pairs: list[tuple[Entry, Entry]], hard_links: bool, attributes: bool
+) -> None:
+    judge = Judge(JobOptions(), Holds(NameRules(), hard_links=hard_links, attributes=attributes), Attempt())
+    assert judge.glances
+
+    different = judge.different(
+        glance_of([one for one, _ in pairs]), glance_of([other for _, other in pairs])
+    )
+
+    for number, (source, target) in enumerate(pairs):
+        equal = bool(judge.unchanged(b"", [(source, target)])[0])
+        # A target with more names than the source is looked at: whether it shares its bytes is another question.
+        assert (number not in different) == (equal and source.links == target.links)
+
+
+def test_what_is_known_at_a_glance_is_not_asked_where_it_would_not_do() -> None:
+    holds = Holds(NameRules())
+    assert Judge(JobOptions(), holds, Attempt()).glances
+    assert not Judge(JobOptions(exclude=("n",)), holds, Attempt()).glances
+    assert not Judge(JobOptions(compare=Compare.CHECKSUM), holds, Attempt()).glances
+    assert not Judge(JobOptions(dry_run=True), holds, Attempt()).glances
+    assert not Judge(JobOptions(), holds, Attempt(revisited=True)).glances
+    assert not Judge(JobOptions(preserve=(Preserve.TIMES,)), holds, Attempt()).glances

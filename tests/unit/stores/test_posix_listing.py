@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,3 +98,36 @@ def test_a_draft_of_somebody_else_that_we_may_not_remove_hides_nothing_else(
     monkeypatch.setattr("wherry.stores.posix_source.os.unlink", refuse)
 
     assert [entry.name for entry in store.list(b"")] == [b"a"]
+
+
+def test_a_glance_tells_what_a_look_tells(make: Make, tmp_path: Path) -> None:
+    store, root = make(), tmp_path / "root"
+    (root / "file").write_bytes(b"12345")
+    (root / "file").chmod(0o4640)
+    (root / "folder").mkdir()
+    (root / "link").symlink_to("file")
+    (root / "other").hardlink_to(root / "file")
+    found = [b"file", b"folder", b"link", b"other"]
+
+    glance = store.glance(b"", found)
+
+    assert glance is not None
+    for (mode, links, uid, gid, size, modified), changed, entry in zip(
+        glance.told, glance.changed, store.look(b"", found), strict=True
+    ):
+        assert entry is not None
+        assert stat.S_ISREG(mode) == (entry.kind is Kind.FILE)
+        assert (stat.S_IMODE(mode), uid, gid, modified) == (entry.mode, entry.uid, entry.gid, entry.modified)
+        assert changed == entry.changed
+        if entry.kind is Kind.FILE:
+            assert (links, size) == (entry.links, entry.size) == (2, 5)
+
+
+def test_a_glance_does_not_do_for_what_is_gone_or_may_be_a_draft(make: Make, tmp_path: Path) -> None:
+    store, root = make(), tmp_path / "root"
+    for name in (".wherry-" + "0" * 16, "a", "b"):
+        (root / name).touch()
+
+    assert store.glance(b"", [b".wherry-" + b"0" * 16, b"a"]) is None
+    assert store.glance(b"", [b"a", b"gone"]) is None
+    assert store.glance(b"", [b"a", b"b"]) is not None
