@@ -24,7 +24,7 @@ from wherry.stores.posix_attributes import attributes_of, holds_attributes
 from wherry.stores.posix_draft import in_use
 from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
 from wherry.stores.posix_listing import Looked, glance, look, may_be_draft, stream
-from wherry.stores.posix_reader import PosixReader, entry_of
+from wherry.stores.posix_reader import PosixReader, entry_of, plain
 from wherry.stores.posix_root import identity, open_root, time_limits, time_step
 
 _STALE_SECONDS = 86_400
@@ -266,11 +266,10 @@ class PosixSource:
             except OSError:
                 yield None
                 continue
-            reader = PosixReader(entry[0], opened, None, self._attributes)
             try:
-                yield reader.plain(entry)
+                yield plain(opened, entry, self._attributes)
             finally:
-                reader.close()
+                os.close(opened)
 
     def _at(self, path: bytes) -> tuple[int, bytes]:
         """A descriptor of the parent, and the name in it.  Raises OSError, `Unsafe`."""

@@ -16,9 +16,10 @@ from urllib.parse import quote, quote_from_bytes
 
 from wherry.model.errors import Conflict
 from wherry.stores.blob import listing
-from wherry.stores.blob.service import Service, Settle, checked, condition, lines, quoted, told
+from wherry.stores.blob.service import Service, Settle, checked, condition, lines, told
 from wherry.stores.http import checksum
 from wherry.stores.http.patience import Patience
+from wherry.stores.http.quoting import quoted
 from wherry.stores.http.wire import Answer, Wire
 from wherry.stores.port import Fence
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from urllib.parse import quote_from_bytes
 
 from wherry.model import names
 from wherry.model.errors import (
@@ -25,6 +24,7 @@ from wherry.model.errors import (
     Unsupported,
 )
 from wherry.stores.http.patience import Patience, after
+from wherry.stores.http.quoting import quoted
 from wherry.stores.http.wire import Answer, Lost, Unreached, Wire
 from wherry.stores.port import Fence
 
@@ -32,7 +32,6 @@ VERSION = "2024-11-04"
 BEARER = "Bearer "
 
 _PLAIN = re.compile(r"[\t -~]*")
-_UNQUOTED = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~/"
 _BY_CODE: dict[str, type[StoreError]] = {
     "BlobImmutableDueToPolicy": Denied,
     "BlobImmutableDueToLegalHold": Denied,
@@ -113,11 +112,6 @@ class Service:
         path = self._base if name is None else f"{self._base}/{quoted(name)}"
         size = "" if length is None else f"Content-Length: {length}\r\n"
         return f"{method} {path}{self._query(query)}{self._rest}{headers}{size}\r\n".encode("ascii")
-
-
-def quoted(name: bytes) -> str:
-    """The name as a path of a URL has it."""
-    return quote_from_bytes(name, safe="/~") if name.translate(None, _UNQUOTED) else name.decode("ascii")
 
 
 def condition(etag: str | None) -> str:

@@ -317,7 +317,8 @@ class SecureConnection(Connection):
         self._in.write(data)
         pieces = []
         try:
-            while piece := self.tls.read(_RECEIVE):
+            # TLS is asked only when it may have something: to be refused costs more than to read.
+            while (self._in.pending or self.tls.pending()) and (piece := self.tls.read(_RECEIVE)):
                 pieces.append(piece)
         except ssl.SSLWantReadError:
             pass

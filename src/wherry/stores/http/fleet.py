@@ -34,6 +34,8 @@ _LOOK_SECONDS = 0.5
 # As long nobody is asked for more connections after one was refused.
 _SULKING_SECONDS = 5.0
 _LONGEST_ANSWER = 64 * 1024
+# Most answers are far shorter, and room for more has to be made each time.
+_PIECE = 4096
 _END = b"\r\n\r\n"
 _BUSY = {str(status).encode() for status in BUSY}
 _SUCCESSES = (b"HTTP/1.1 200", b"HTTP/1.1 201")
@@ -208,7 +210,7 @@ class Fleet(Generic[T]):
     def _receive(self, boat: _Boat[T]) -> None:
         """Take in a piece of an answer, most often the whole."""
         try:
-            piece = boat.connection.socket.recv(_LONGEST_ANSWER)
+            piece = boat.connection.socket.recv(_PIECE)
         except BlockingIOError:
             return
         if not piece:

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Mapping
 from urllib.parse import quote_from_bytes
 
+from wherry.stores.http import quoting
 from wherry.stores.http.checksum import crc64, md5
 from wherry.stores.http.wire import Answer
 from wherry.stores.s3 import listing
@@ -152,7 +153,7 @@ class Objects:
         """The headers that name this version of an object as what is copied."""
         place = self._service.place
         return {
-            "x-amz-copy-source": f"/{place.bucket}/{quote_from_bytes(key, safe='/~')}",
+            "x-amz-copy-source": f"/{place.bucket}/{quoting.quoted(key)}",
             "x-amz-copy-source-if-match": f'"{etag}"',
         }
 

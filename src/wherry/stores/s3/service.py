@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from urllib.parse import quote_from_bytes
 
 from wherry.model import names
 from wherry.model.errors import Conflict, Denied, Full, NotFound, StoreError, Unsupported
 from wherry.stores.http.patience import Patience, after
+from wherry.stores.http.quoting import quoted
 from wherry.stores.http.wire import Answer, Lost, Unreached, Wire
 from wherry.stores.http.xml import parse
 from wherry.stores.port import Fence
@@ -65,7 +65,7 @@ class Service:
         root = self.place.address.path
         if key is None:
             return root or "/"
-        return f"{root}/{quote_from_bytes(key, safe='/~')}"
+        return f"{root}/{quoted(key)}"
 
     def ask(
         self,
