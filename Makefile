@@ -39,7 +39,7 @@ test: $(READY)
 chaos: $(READY)
 	$(BIN)/python tools/servers.py install
 	$(PYTEST) tests/chaos -v
-	$(PYTEST) tests/e2e -m long -v
+	$(PYTEST) tests -m long --ignore tests/chaos -v
 	$(PYTEST) tests -m hypothesis --hypothesis-profile=thorough $(SPREAD)
 
 demo: $(READY)

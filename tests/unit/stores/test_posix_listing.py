@@ -14,7 +14,7 @@ import pytest
 from tests.unit.stores.conftest import Make
 from wherry.model.entry import Kind
 
-WIDE = 100_000
+WIDE = 50_000
 
 
 def peak_of(work: Iterable[object]) -> tuple[int, int]:
