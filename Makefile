@@ -30,7 +30,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) tests/unit -q $(SPREAD)
+	$(PYTEST) tests/unit -m "not long" -q $(SPREAD)
 
 test: $(READY)
 	$(BIN)/python tools/servers.py install

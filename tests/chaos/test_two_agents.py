@@ -17,7 +17,7 @@ from tests.site import Agent, Site, assert_same
 Target = Path | ContainerClient
 
 
-@pytest.fixture(params=["folder", "container"])
+@pytest.fixture(params=["container", pytest.param("folder", marks=pytest.mark.long)])
 def target(request: pytest.FixtureRequest, tmp_path: Path, azurite: Azurite) -> Target:
     return tmp_path if request.param == "folder" else azurite.container()
 

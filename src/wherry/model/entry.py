@@ -87,11 +87,11 @@ class Entry(NamedTuple):
 class Glance(NamedTuple):
     """What some names of a folder are, in their order, by columns: most of a tree never has to become entries.
 
-    `told` are kind and mode as one number (as POSIX has it), links, owner, group, size and modified time; `changed`
-    are the change times.
+    `told` are kind and mode as one number (as POSIX has it), links, owner, group and size.
     """
 
     told: Sequence[tuple[int, ...]]
+    modified: Sequence[int]
     changed: Sequence[int]
 
 

@@ -148,8 +148,8 @@ class Judge:
         """Of items with the same names, the numbers of all but the files that are equal beyond doubt.  Quick."""
         ours = source.told
         differ = set(compress(count(), map(ne, ours, target.told)))
-        odd = {one for one in set(map(_MODE_LINKS, ours)) if not self._is_file(*one)}
-        if odd:
+        differ.update(compress(count(), map(ne, source.modified, target.modified)))
+        if odd := {one for one in set(map(_MODE_LINKS, ours)) if not self._is_file(*one)}:
             differ.update(number for number, told in enumerate(ours) if told[:2] in odd)
         if self._by_change_time:
             differ.update(compress(count(), map(gt, source.changed, target.changed)))

@@ -12,7 +12,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from wherry.model import names
 from wherry.model.entry import Entry, Glance, Kind
@@ -26,8 +26,10 @@ _FORMAT = 0o170000
 _REGULAR = 0o100000
 _PREFIX = len(names.TEMPORARY)
 _PAGE = 500
-_TOLD = attrgetter("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_mtime_ns")
-_CHANGED = attrgetter("st_ctime_ns")
+# Mode, links, owner, group and size: by number, which is quicker.
+_TOLD = itemgetter(0, 3, 4, 5, 6)
+_MODIFIED, _CHANGED = attrgetter("st_mtime_ns"), attrgetter("st_ctime_ns")
+_NAME = attrgetter("name")
 # What the system says of a file takes some hundred bytes: of so many it stays in a processor's own memory.
 _AT_ONCE = 100
 
@@ -38,7 +40,7 @@ def stream(opened: int, folder: bytes) -> Iterator[list[bytes]]:
         with os.scandir(opened) as found:
             yield []
             # Many names are encoded in one call; none has a slash in it.
-            while page := [one.name for one in islice(found, _PAGE)]:
+            while page := list(map(_NAME, islice(found, _PAGE))):
                 yield "/".join(page).encode(_ENCODING, "surrogateescape").split(b"/")
     except OSError as error:
         raise store_error(error, folder) from error
@@ -55,14 +57,16 @@ def may_be_draft(found: Sequence[bytes]) -> bool:
 def glance(at: int, found: Sequence[bytes]) -> Glance:
     """What the names in the folder `at` are now.  Raises OSError when one of them is gone."""
     told: list[tuple[int, ...]] = []
+    modified: list[int] = []
     changed: list[int] = []
     status = os.stat
     for start in range(0, len(found), _AT_ONCE):
         some = found[start : start + _AT_ONCE]
         seen = [status(name, dir_fd=at, follow_symlinks=False) for name in some]
         told += map(_TOLD, seen)
+        modified += map(_MODIFIED, seen)
         changed += map(_CHANGED, seen)
-    return Glance(told, changed)
+    return Glance(told, modified, changed)
 
 
 def look(at: int, found: Sequence[bytes], odd: Callable[[bytes, os.stat_result], Entry | None]) -> Looked:

@@ -238,7 +238,7 @@ def _all_calls(
 
 
 @pytest.mark.parametrize("kind", TARGET_KINDS)
-@pytest.mark.parametrize("flavour", ["folders", "parts"])
+@pytest.mark.parametrize("flavour", ["parts", pytest.param("folders", marks=pytest.mark.long)])
 def test_any_call_to_the_target_fails(scenes: Callable[..., Scene], flavour: str, kind: str) -> None:
     assert sum(1 for _ in _all_calls(scenes, flavour, "target", TARGET_KINDS[kind])) > 10
 

@@ -35,10 +35,10 @@ class _GlancingTree(NamedTree):
     def glance(self, folder: bytes, found: Sequence[bytes]) -> Glance:
         paths = [names.join(folder, name) for name in found]
         told = [
-            (stat.S_IFDIR if path in self.inside else stat.S_IFREG, 1, 0, 0, int(path in self.touched), 7)
+            (stat.S_IFDIR if path in self.inside else stat.S_IFREG, 1, 0, 0, int(path in self.touched))
             for path in paths
         ]
-        return Glance(told, [9] * len(told))
+        return Glance(told, [7] * len(told), [9] * len(told))
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])

@@ -308,17 +308,10 @@ ON_DISK = st.builds(
 def glance_of(entries: list[Entry]) -> Glance:
     """What a folder store tells of these at a glance."""
     told = [
-        (
-            FORMATS[one.kind] | (one.mode or 0),
-            one.links,
-            one.uid or 0,
-            one.gid or 0,
-            one.size,
-            one.modified or 0,
-        )
+        (FORMATS[one.kind] | (one.mode or 0), one.links, one.uid or 0, one.gid or 0, one.size)
         for one in entries
     ]
-    return Glance(told, [one.changed or 0 for one in entries])
+    return Glance(told, [one.modified or 0 for one in entries], [one.changed or 0 for one in entries])
 
 
 @settings(max_examples=500, deadline=None)

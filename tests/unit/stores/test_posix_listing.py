@@ -112,8 +112,8 @@ def test_a_glance_tells_what_a_look_tells(make: Make, tmp_path: Path) -> None:
     glance = store.glance(b"", found)
 
     assert glance is not None
-    for (mode, links, uid, gid, size, modified), changed, entry in zip(
-        glance.told, glance.changed, store.look(b"", found), strict=True
+    for (mode, links, uid, gid, size), modified, changed, entry in zip(
+        *glance, store.look(b"", found), strict=True
     ):
         assert entry is not None
         assert stat.S_ISREG(mode) == (entry.kind is Kind.FILE)
