@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from tests.unit.control.conftest import START
 from wherry.control import deployment, environment
+from wherry.control.db import schema
 from wherry.control.services import certificates, first_start
 from wherry.model.errors import UsageError
 from wherry.trust import authority
@@ -92,6 +94,17 @@ os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     deployment.create_or_open(state, START).close()
+
+
+def test_the_newest_schema_is_the_one_that_is_looked_for():
+    assert ScriptDirectory.from_config(schema.configuration()).get_current_head() == schema.HEAD
+
+
+def test_a_start_does_not_wait_for_what_it_does_not_need():
+    """Alembic and the vendor's SDK take as long to import as all the rest."""
+    code = "import sys, wherry.control.serve; print([name for name in ('alembic', 'azure') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
 
 
 def test_newer_states_and_newer_databases_are_refused(state):

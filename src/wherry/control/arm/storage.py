@@ -13,7 +13,6 @@ from starlette.responses import Response
 from wherry.control.access import Routes, resource
 from wherry.control.arm import generic
 from wherry.control.arm.request import answer, body_of, caller_of, conditions_of, target_of
-from wherry.control.broker.accounts import container_state, ensure_container
 from wherry.control.plane import plane
 from wherry.control.services import accounts, resources
 from wherry.control.services.types.registry import Target
@@ -53,6 +52,8 @@ async def patch_account(request: Request) -> Response:
 @routes.put(generic.item(CONTAINER), resource(CONTAINER.action("write")))
 async def put_container(request: Request) -> Response:
     """Register a container; makes it on the back end when it is missing there."""
+    from wherry.control.broker.accounts import ensure_container
+
     service, target, body = plane(request), target_of(request, CONTAINER), await body_of(request)
     resources.check_name(target)
     account = await service.database.read(accounts.load, service.master, str(target.parent_id))
@@ -67,6 +68,8 @@ async def put_container(request: Request) -> Response:
 @routes.get(generic.item(CONTAINER), resource(CONTAINER.action("read")))
 async def get_container(request: Request) -> Response:
     """A registered container, and whether the back end has it at this moment."""
+    from wherry.control.broker.accounts import container_state
+
     service, target = plane(request), target_of(request, CONTAINER)
     found = await service.database.read(resources.get, target)
     account = await service.database.read(accounts.load, service.master, str(target.parent_id))

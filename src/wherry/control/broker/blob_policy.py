@@ -2,13 +2,14 @@
 
 The policy carries rights and expiry; taking it off the container ends the SAS at the next request.  On a flat namespace
 nothing narrower than the container can be enforced this way.
+
+What calls the service is imported with the first call: a control plane that starts does not wait for the vendor's SDK.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wherry.control.broker import blob
 from wherry.control.broker.port import Issued, Json, Material, Wanted
 from wherry.control.broker.sources import Secrets
 from wherry.control.services.accounts import Account
@@ -30,6 +31,8 @@ class BlobPolicy:
         return BLOB_SAS
 
     def issue(self, wanted: Wanted, until: float) -> Issued:
+        from wherry.control.broker import blob
+
         account, container = self._place(wanted.told)
         blob.put(account, container, wanted.id, PERMISSIONS[wanted.access], until)
         sas = blob.sign(account, container, wanted.id)
@@ -42,6 +45,8 @@ class BlobPolicy:
         return self.issue(wanted, until)
 
     def withdraw(self, wanted: Wanted, material: Material) -> None:
+        from wherry.control.broker import blob
+
         del material
         account, container = self._place(wanted.told)
         blob.drop(account, container, wanted.id)
@@ -50,6 +55,8 @@ class BlobPolicy:
             raise Unavailable("the storage account still lets the withdrawn policy in")
 
     def names(self, told: Json) -> list[str]:
+        from wherry.control.broker import blob
+
         account, container = self._place(told)
         return blob.names(account, container)
 
