@@ -83,24 +83,27 @@ class PrivateKey:
     @classmethod
     def for_agent(cls) -> PrivateKey:
         """A new EC P-256 key."""
-        return cls.from_pem(_pem(ec.generate_private_key(ec.SECP256R1())))
+        return cls(ECKey.import_key(ec.generate_private_key(ec.SECP256R1())))
 
     @classmethod
     def for_service(cls) -> PrivateKey:
         """A new RSA-3072 key."""
-        return cls.from_pem(_pem(rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)))
+        return cls(RSAKey.import_key(rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)))
 
     @classmethod
-    def from_pem(cls, pem: bytes) -> PrivateKey:
-        """The key in an unencrypted PKCS#8 file; `KeyTrouble` when it holds none that can be used here."""
+    def from_pem(cls, pem: bytes, *, ours: bool = False) -> PrivateKey:
+        """The key in an unencrypted PKCS#8 file; `KeyTrouble` when it holds none that can be used here.
+
+        `ours`: it comes out of our own seal, so that its numbers need no check, which takes a tenth of a second.
+        """
         try:
-            key = serialization.load_pem_private_key(pem, password=None)
+            key = serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=ours)
         except (ValueError, TypeError) as broken:
             raise KeyTrouble("The private key cannot be read.") from broken
         if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-            return cls(ECKey.import_key(pem))
+            return cls(ECKey.import_key(key))
         if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
-            return cls(RSAKey.import_key(pem))
+            return cls(RSAKey.import_key(key))
         raise KeyTrouble("The private key must be EC P-256 or RSA of at least 2048 bits.")
 
     @property
@@ -186,9 +189,3 @@ def _refuse_short(modulus: str) -> None:
     number = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))
     if int.from_bytes(number).bit_length() < MIN_RSA_BITS:
         raise KeyTrouble(f"An RSA key must have at least {MIN_RSA_BITS} bits.")
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -130,7 +130,7 @@ def _signer(conn: Connection, master: MasterKey, now: float) -> tuple[str, Priva
         .limit(1)
     ).first()
     if row is not None:
-        return row.kid, PrivateKey.from_pem(master.unseal(row.sealed, signing.context(row.kid)))
+        return row.kid, PrivateKey.from_pem(master.unseal(row.sealed, signing.context(row.kid)), ours=True)
     issued = certificates.issue_signer(conn, master, transcript.SIGNER, now)
     kid = authority.fingerprint(issued.certificate)
     until = now + authority.CA_DAYS * _DAY
@@ -146,4 +146,4 @@ def _signer(conn: Connection, master: MasterKey, now: float) -> tuple[str, Priva
             verifies_until_at=until,
         )
     )
-    return kid, PrivateKey.from_pem(issued.key)
+    return kid, PrivateKey.from_pem(issued.key, ours=True)

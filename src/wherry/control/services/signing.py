@@ -63,7 +63,7 @@ def ring(conn: Connection, master: MasterKey, now: float) -> KeyRing:
     signer = current[-1]
     return KeyRing(
         signer.kid,
-        PrivateKey.from_pem(master.unseal(signer.sealed, context(signer.kid))),
+        PrivateKey.from_pem(master.unseal(signer.sealed, context(signer.kid)), ours=True),
         verifying,
     )
 
