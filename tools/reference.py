@@ -7,10 +7,15 @@ python tools/reference.py --check  exits 1 and names the pages that are not up t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
+from wherry.agent.shell import menus, shell
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.menus import Menu
+from wherry.agent.state import AgentState
 from wherry.cli import copy_options
 from wherry.cli.arguments import Choice, Takes
 from wherry.model.errors import CODES
@@ -99,7 +104,61 @@ def _choice(one: Choice) -> str:
     return f"| {spellings}{f' `{shown}`' if value else ''} | {one.help} |"
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors, "job-options.md": options, "copy.md": copy}
+class _Recorder:
+    """A terminal at which these lines are typed; `shown` is what stands on it at the end."""
+
+    width = 80
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = iter(lines)
+        self.shown = ""
+
+    def say(self, text: str) -> None:
+        self.shown += f"{text}\n"
+
+    def ask(self, prompt: str, *, secret: bool = False) -> str:
+        line = next(self._lines)
+        self.shown += f"{prompt}{line}\n"
+        return line
+
+    def rest(self, seconds: float) -> None:
+        """No time passes."""
+
+
+def xdmsh() -> str:
+    """The page of the admin shell: what stands on the screen of whoever goes through all menus."""
+    lines = [
+        "# The menus of the admin shell", "",
+        "What `xdmsh` shows to whoever asks for help in each menu.  Made by `tools/reference.py`, which types it.",
+        "How to use it: [the admin shell](../how-to/admin-shell.md).", "",
+    ]  # fmt: skip
+    for name in menus.MENUS:
+        lines += _screen(_TITLES[name], menus.MENUS, name)
+    for name in menus.NEWER:
+        if menus.NEWER[name] != menus.MENUS[name]:
+            lines += _screen(f"{_TITLES[name]}, with `--newer-menus`", menus.NEWER, name)
+    does = [entry.does for entry in menus.MENUS["main"].entries]
+    typed = [str(does.index("restricted") + 1), "help", "exit"]
+    return "\n".join(lines + _screen("The restricted shell", menus.MENUS, "main", typed))
+
+
+_TITLES = {
+    "main": "The main menu", "system": "System configuration", "network": "Network configuration",
+    "status": "Service and job status",
+}  # fmt: skip
+
+
+def _screen(title: str, known: Mapping[str, Menu], name: str, typed: Sequence[str] = ("?",)) -> list[str]:
+    """One menu, with what was typed there before it was left."""
+    recorder = _Recorder([*typed, str(len(known[name].entries))])
+    with tempfile.TemporaryDirectory() as folder:
+        shell.run(Here(recorder, AgentState(Path(folder)), menus=known), name)
+    return [f"## {title}", "", "```text", recorder.shown.strip("\n"), "```", ""]
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors, "job-options.md": options, "copy.md": copy, "xdmsh.md": xdmsh,
+}  # fmt: skip
 
 
 def main() -> int:
