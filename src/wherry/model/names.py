@@ -152,7 +152,7 @@ class NameRules:
             size, strange = len(path), self.xml and self.utf8 and not path.decode().isprintable()
         else:
             size, strange = self._beyond_ascii(path)
-        if strange or (self.reserved and any(map(path.__contains__, self.reserved))):
+        if strange or path.translate(None, self.reserved) != path:
             return "AZSM2022"
         if self.path_length and size > self.path_length:
             return "AZSM2024"

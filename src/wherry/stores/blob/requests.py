@@ -10,6 +10,7 @@ import base64
 import contextlib
 import secrets
 import threading
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, quote_from_bytes
@@ -31,6 +32,7 @@ _PROBE_ID = "0" * 31
 _PROVEN = "proven"
 _NOBODY = b".wherry-probe-"
 _NO_VERSION = "0x0"
+_NOTHING = condition(None)
 
 _T = TypeVar("_T")
 
@@ -105,16 +107,19 @@ class Requests(Service):
         self, name: bytes, data: bytes, metadata: Mapping[str, str], etag: str | None, settle: Settle[_T]
     ) -> None:
         """Put Blob: the whole of a small one."""
-        self._change(self._put_head(name, data, metadata, etag), name, data, settle)
+        self._change(self._put_head(name, data, lines(metadata), condition(etag)), name, data, settle)
 
-    def new_blob(self, name: bytes, data: bytes, metadata: Mapping[str, str]) -> bytes | None:
-        """The head of a Put Blob where nothing is; None before the service's checksum is known."""
-        return None if self._crc is None else self._put_head(name, data, metadata, None)
+    def new_blob(self, name: bytes, data: bytes, metadata: str) -> bytes | None:
+        """The head of a Put Blob where nothing is; None before the service's checksum is known.
 
-    def _put_head(self, name: bytes, data: bytes, metadata: Mapping[str, str], etag: str | None) -> bytes:
+        `metadata`: its lines.
+        """
+        return None if self._crc is None else self._put_head(name, data, metadata, _NOTHING)
+
+    def _put_head(self, name: bytes, data: bytes, metadata: str, condition: str) -> bytes:
         return (
-            f"PUT {self._base}/{quoted(name)}{self._put}{condition(etag)}{self._checksum(name, data)}"
-            f"{lines(metadata)}Content-Length: {len(data)}\r\n\r\n"
+            f"PUT {self._base}/{quoted(name)}{self._put}{condition}{self._checksum(name, data)}"
+            f"{metadata}Content-Length: {len(data)}\r\n\r\n"
         ).encode("ascii")
 
     def put_block(self, name: bytes, block: str, data: bytes | memoryview) -> None:
@@ -157,7 +162,7 @@ class Requests(Service):
         if self._crc is None:
             self._probe(name)
         if self._crc:
-            coded = base64.b64encode(checksum.crc64(data).to_bytes(8, "little"))
+            coded = b2a_base64(checksum.crc64(data).to_bytes(8, "little"), newline=False)
             return f"x-ms-content-crc64: {coded.decode()}\r\n"
         return f"Content-MD5: {checksum.md5(data)}\r\n"
 

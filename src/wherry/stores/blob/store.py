@@ -21,6 +21,7 @@ from wherry.stores.blob import hierarchy
 from wherry.stores.blob.hierarchy import Hierarchy
 from wherry.stores.blob.listing import Page
 from wherry.stores.blob.requests import Requests
+from wherry.stores.blob.service import lines, lines_of
 from wherry.stores.blob.shapes import answered, below, etag_of, listed, metadata_in, prefix_entry, utf16
 from wherry.stores.http.lane import ObjectLane
 from wherry.stores.http.metadata import UNFINISHED, attributes_of, fitting, metadata_of, seconds
@@ -369,7 +370,8 @@ class BlobStore:
         return ObjectLane(source, self._wire, self._new, self._first, self._fence, self.traits.put_limit)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
-        return self._requests.new_blob(self._top + path, data, _metadata(like, ()))
+        told = lines_of(like) or lines(_metadata(like, ()))
+        return self._requests.new_blob(self._top + path, data, told)
 
     def _first(self, path: bytes, data: bytes, like: Entry) -> None:
         self._put_whole(path, data, like, _metadata(like, ()), None)

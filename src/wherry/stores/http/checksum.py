@@ -1,7 +1,9 @@
 """Checksums by which a service finds out whether it received what was sent.
 
 CRC-64/NVME (Amazon's name; Microsoft's is CRC64) by the processor's own instructions, ten times and more as fast as
-MD5; MD5 for services that know nothing else.  Called by the requests of each adapter.
+MD5; MD5 for services that know nothing else.  Two libraries do it: the one that is the quicker for large bodies takes
+longer to load than a thousand small ones to send, and is loaded when the first large one comes.  Called by the
+requests of each adapter.
 """
 
 from __future__ import annotations
@@ -9,18 +11,20 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from awscrt import checksums
+import anycrc
+
+_SMALL = 64 * 1024
+_of_small = anycrc.Model("CRC64-NVME").calc
 
 
 def crc64(data: bytes | memoryview) -> int:
     """CRC-64/NVME."""
-    found: int = checksums.crc64nvme(data)
-    return found
+    if len(data) < _SMALL:
+        found: int = _of_small(data)
+    else:
+        from awscrt import checksums  # noqa: PLC0415 - see above
 
-
-def crc64_of_both(first: int, second: int, size: int) -> int:
-    """That of two pieces one after the other; `size` is that of the second one."""
-    found: int = checksums.combine_crc64nvme(first, second, size)
+        found = checksums.crc64nvme(data)
     return found
 
 

@@ -83,11 +83,13 @@ class Fleet(Generic[T]):
 
     def send(self, head: bytes, body: bytes, load: T) -> bool:
         """Send a request as soon as a connection is free for it; False when none can be had, and nothing was sent."""
-        boat = self._free(len(body))
+        size = len(body)
+        # Most often there is one, without a look at what has arrived.
+        boat = self._idle.pop() if self._has_room(size) else self._free(size)
         if boat is None:
             return False
-        boat.load, boat.size, boat.sent_at = load, len(body), time.monotonic()
-        self._size += boat.size
+        boat.load, boat.size, boat.sent_at = load, size, time.monotonic()
+        self._size += size
         try:
             self._push(boat, boat.connection.sealed(head + body))
         except OSError:
@@ -129,8 +131,7 @@ class Fleet(Generic[T]):
 
     def _free(self, size: int) -> _Boat[T] | None:
         """A connection that carries nothing, as soon as so many bytes more may be under way."""
-        if not self._has_room(size):
-            self.wait(0)
+        self.wait(0)
         while not self._has_room(size):
             if not self._idle and self._take_kept():
                 continue

@@ -161,7 +161,8 @@ class Wire:
     def _renew(self, kept: Connection | None) -> Connection:
         if kept is not None:
             self._drop(kept)
-        made = self.connect()
+        made = self.kept() or self.connect()
+        made.socket.setblocking(True)
         made.limit(self._answer_seconds)
         self._local.connection = made
         with self._lock:

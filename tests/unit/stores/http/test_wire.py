@@ -319,3 +319,18 @@ def test_attack_60_where_clouds_tell_secrets_nothing_is_sent(
         with pytest.raises(Denied, match="not the address of a storage service"):
             wire.connect()
         wire.close()
+
+
+def test_a_thread_begins_with_a_connection_that_was_kept() -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with server(says(ok, again=True)) as (wire, connections):
+        left = wire.connect()
+        left.socket.setblocking(False)
+        wire.keep(left)
+
+        assert wire.exchange(HEAD).status == wire.exchange(HEAD).status == 200
+
+        assert wire._local.connection is left
+        wire.close()
+
+    assert connections == [0]
