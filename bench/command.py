@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import shutil
 import sys
 import tempfile
@@ -83,6 +84,8 @@ def _run(options: argparse.Namespace) -> int:
             print(line)
     if options.quick:
         options.scale, options.rounds = QUICK_SCALE, QUICK_ROUNDS
+    # Whatever keeps Python from writing bytecode would else have it compile what was changed at each start.
+    compileall.compile_dir(machine.ROOT / "src", quiet=1)
     chosen = [BY_NAME[name] for name in options.workload] if options.workload else _of_the_page()
     folder = results.FOLDER / (options.into or time.strftime("%Y%m%d-%H%M%S"))
     whole = not options.workload and (options.scale == 1.0 or options.quick) and not options.program

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,11 +18,16 @@ def describe(scratch: Path) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {_origin()}",
         "file system": file_system(scratch),
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
         "sources": sources(),
     }
+
+
+def _origin() -> str:
+    """Where Python comes from, as that of a distribution is built with more care than most others."""
+    return "the system's own" if sys.base_prefix == "/usr" else "not the system's own"
 
 
 def _processor() -> str:
