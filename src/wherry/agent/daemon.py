@@ -313,6 +313,9 @@ class Service:
 
     def _note_reach(self, trouble: Exception | None) -> None:
         """Log when the control plane is lost and when it is found again, not each attempt."""
+        key = facts.ssh_host_key(self.state)
+        if key:
+            told["sshHostKey"] = key
         if trouble is not None and self._reached:
             code = trouble.code if isinstance(trouble, ApiError) else ""
             if code in LAPSED:

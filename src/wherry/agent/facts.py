@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from wherry import __version__
 from wherry.agent.state import AgentState
 from wherry.model import ids
+from wherry.trust import host_keys
+from wherry.trust.keys import KeyTrouble
 
 _DMI = Path("/sys/class/dmi/id/product_uuid")
 _NOTHING = {"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"}
@@ -34,10 +36,21 @@ def heartbeat(url: str) -> dict[str, Any]:
     }
 
 
+def ssh_host_key(state: AgentState) -> str:
+    """The fingerprint of the key of this agent's SSH service, once it has one."""
+    try:
+        return host_keys.fingerprint((state.directory / "ssh_host_key").read_bytes())
+    except (OSError, KeyTrouble):
+        return ""
+
+
 def registration(url: str, state: AgentState) -> dict[str, Any]:
     """What a registration says of the machine."""
     told = heartbeat(url)
     del told["uptimeInSeconds"]
+    key = ssh_host_key(state)
+    if key:
+        told["sshHostKey"] = key
     return {**told, "vmUuid": machine_uuid(state)}
 
 

@@ -12,8 +12,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -61,6 +61,7 @@ class Wanted:
     ca_file: Path | None = None
     ca_fingerprint: str | None = None
     private_link_scope: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def request(self) -> EnrolmentRequest:
         """What the consent is about; `UsageError` for names that cannot be."""
@@ -141,9 +142,9 @@ def register(
             answer = device_code.redeem(connection, endpoints, code, AGENT_CLIENT_ID, proofs, sleep)
             yield Step("approved", "The request was approved.")
             with _uninterrupted():
-                registration = _finish(
-                    state, connection, proofs, request, key, str(answer.get("access_token", ""))
-                )
+                body = _body(state, url, wanted, request, key)
+                token = str(answer.get("access_token", ""))
+                registration = _finish(state, connection, proofs, request, key, token, body)
             yield Step("registered", f"Registered as {registration.agent_id}.")
 
 
@@ -188,10 +189,11 @@ def _finish(
     request: EnrolmentRequest,
     key: PrivateKey,
     token: str,
+    body: dict[str, Any],
 ) -> Registration:
     """The last step: there and here."""
     try:
-        made = _put(connection, proofs, token, _body(state, connection.url, request, key))
+        made = _put(connection, proofs, token, body)
     except ApiError as refused:
         if refused.code == "KeyInUse":
             state.forget()
@@ -207,10 +209,14 @@ def _finish(
     return registration
 
 
-def _body(state: AgentState, url: str, request: EnrolmentRequest, key: PrivateKey) -> dict[str, Any]:
+def _body(
+    state: AgentState, url: str, wanted: Wanted, request: EnrolmentRequest, key: PrivateKey
+) -> dict[str, Any]:
     told: dict[str, Any] = {"mover": request.mover, "agent": request.agent_name, "key": key.public.jwk()}
     if request.private_link_scope:
         told["privateLinkScope"] = request.private_link_scope
+    if wanted.tags:
+        told["tags"] = dict(wanted.tags)
     return {**told, **facts.registration(url, state)}
 
 

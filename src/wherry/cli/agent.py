@@ -26,6 +26,11 @@ COLUMNS = (
     ("Description", "properties.description"),
 )
 
+SHOWN = (
+    *COLUMNS,
+    ("SSH host key", "properties.wherry.sshHostKey"),
+    ("Tags", "properties.wherry.tags"),
+)
 
 @app.command("list")
 @answers(COLUMNS)
@@ -36,7 +41,7 @@ def list_(group: Group = None, mover: Mover = None) -> Any:
 
 
 @app.command()
-@answers(COLUMNS)
+@answers(SHOWN)
 def show(name: Name, group: Group = None, mover: Mover = None) -> Any:
     """One agent."""
     with session(group, mover) as here:

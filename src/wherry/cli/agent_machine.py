@@ -113,12 +113,18 @@ def register(
         ),
     ] = "",
     state: State = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", show_default=False, help="A tag of its machine; repeatable."),
+    ] = None,
 ) -> None:
     """Register the agent of this machine: shows a code that a person approves on a page of the control plane."""
     from wherry.agent.register import Wanted
     from wherry.agent.register import register as steps
 
-    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope)
+    from wherry.model.tags import of_pairs
+    tagged = of_pairs(tags or [])
+    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope, tagged)
     follow(steps(opened(state), wanted))
 
 

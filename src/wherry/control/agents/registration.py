@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_keys, agent_trust, packages, presence, registration
+from wherry.control.services import agent_keys, agent_trust, packages, presence, registration, resources
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
 from wherry.model.errors import ApiError
@@ -47,6 +47,7 @@ async def register(request: Request) -> Response:
             facts_of(body),
             vm,
             service.clock() + service.settings.offline_seconds,
+            tags=resources.tags_of(body.get("tags")),
             address=source(request),
             owners=service.settings.register_needs_owner,
         )

@@ -28,7 +28,10 @@ def view(conn: Connection, agent: Resource, properties: Json) -> None:
     if oid is None or agents.is_placeholder(agent):
         return
     lapsed = trust.lapsed(conn, oid, time.time())
-    told: Json = {"identity": _WORDS[lapsed]}
+    told: Json = properties.get("wherry", {}) | {"identity": _WORDS[lapsed]}
+    machine = resource_store.find(conn, agent.link_key) if agent.link_key else None
+    if machine is not None and machine.tags:
+        told["tags"] = machine.tags
     row = conn.execute(select(agent_trust).where(agent_trust.c.oid == oid)).first()
     if row is not None and row.locked_at is not None:
         told |= {"lockedAt": iso_time(row.locked_at), "lockReason": row.lock_reason}

@@ -47,12 +47,13 @@ class Registered:
 
 def register(  # noqa: PLR0913 - all that a registration says
     conn: Connection, caller: Caller, request: EnrolmentRequest, key: Mapping[str, Any], facts: Json, vm: str,
-    offline_at: float, *, address: str = "", owners: bool = False,
+    offline_at: float, *, tags: Mapping[str, str] | None = None, address: str = "", owners: bool = False,
 ) -> Registered:  # fmt: skip
     """Register the agent that `caller`, the approver with the enrolment's token, has vouched for.
 
     404 for an unknown mover, 409 for a name that is taken, 403 when the registration is not the approved one, or when
-    the approver may not do this any more; with `owners` nobody but an Owner may.
+    the approver may not do this any more; with `owners` nobody but an Owner may.  `tags` are the machine's; without any
+    it keeps those of the machine that it takes the place of.
     """
     again = enrolments.claim(conn, caller.principal, request, caller.now, owners=owners)
     if again is not None:
@@ -62,13 +63,14 @@ def register(  # noqa: PLR0913 - all that a registration says
     if mover is None:
         raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
     machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
+    tagged = tags or _tags_before(conn, f"{mover.id}/agents/{request.agent_name}")
     agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}", caller.now)
     scope = (
         private_links.require(conn, request.private_link_scope, address)
         if request.private_link_scope
         else None
     )
-    _make_machine(conn, caller, request, machine_id, mover, vm, facts)
+    _make_machine(conn, caller, request, machine_id, mover, vm, facts, tagged)
     identity = identities.create_agent(
         conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now, scope_key=scope
     )
@@ -129,9 +131,16 @@ def _free_agent(conn: Connection, agent_id: str, now: float) -> Resource | None:
     return found
 
 
+def _tags_before(conn: Connection, agent_id: str) -> Mapping[str, str]:
+    """The tags of the machine that an agent of this name had until now."""
+    agent = resource_store.find(conn, agent_id, agents.TYPE)
+    machine = resource_store.find(conn, agent.link_key) if agent is not None and agent.link_key else None
+    return {} if machine is None else machine.tags
+
+
 def _make_machine(
     conn: Connection, caller: Caller, request: EnrolmentRequest, machine_id: str, mover: Resource, vm: str,
-    facts: Json,
+    facts: Json, tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     other = resource_store.linked(conn, agents.TYPE, machine_id)
     taken = resource_store.find(conn, machine_id) is not None
@@ -162,6 +171,7 @@ def _make_machine(
         },
         state={"status": "Connected"},
         location=mover.location,
+        tags=tags,
     )
 
 
