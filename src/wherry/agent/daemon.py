@@ -30,6 +30,7 @@ from wherry.agent.supervisor import EXIT_UPGRADE
 from wherry.agent.upgrade import Upgrades
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
+from wherry.agent.version_notice import VersionNotice
 from wherry.client.interruptible import Interruptible
 from wherry.client.profile import https_url
 from wherry.client.proven import AgentIdentity, IdentityGone
@@ -185,9 +186,13 @@ class Service:
         return not self._forget_if_gone()
 
     @contextlib.contextmanager
+    _versions: VersionNotice = field(init=False)
     def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[int]:
         """Serve programs of this machine while the block runs, when the owner asked for it; at a port, else 0."""
         if self.options.identity is None:
+    def __post_init__(self) -> None:
+        self._versions = VersionNotice(self.state.directory)
+
             yield 0
             return
         endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
@@ -254,6 +259,7 @@ class Service:
             else:
                 attempt = 0
                 self._note_reach(None)
+                self._versions.heard(protocol.notice)
                 self._change_key(protocol)
                 if self._upgraded(protocol):
                     return
@@ -307,15 +313,17 @@ class Service:
         if upgrades is None:
             return False
         upgrades.passed()
+        key = facts.ssh_host_key(self.state)
+        if key:
+            told["sshHostKey"] = key
         if protocol.offered is not None:
             self.makes_room = upgrades.take(protocol.offered, protocol.package)
         return self.makes_room
 
     def _note_reach(self, trouble: Exception | None) -> None:
         """Log when the control plane is lost and when it is found again, not each attempt."""
-        key = facts.ssh_host_key(self.state)
-        if key:
-            told["sshHostKey"] = key
+        if isinstance(trouble, ApiError) and self._versions.refused(trouble):
+            trouble = None
         if trouble is not None and self._reached:
             code = trouble.code if isinstance(trouble, ApiError) else ""
             if code in LAPSED:

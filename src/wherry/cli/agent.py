@@ -19,6 +19,7 @@ COLUMNS = (
     ("Status", "properties.agentStatus"),
     ("Identity", "properties.wherry.identity"),
     ("Version", "properties.agentVersion"),
+    ("Upgrade", "properties.wherry.upgrade.standing"),
     ("Address", "properties.localIPAddress"),
     ("Cores", "properties.numberOfCores"),
     ("Memory MB", "properties.memoryInMB"),

@@ -52,6 +52,7 @@ COLUMNS = (
     ("Agent", "agentId"),
     ("Control plane", "url"),
     ("Daemon", "daemon"),
+    ("Upgrade", "upgrade"),
     ("Directory", "directory"),
 )
 

@@ -18,9 +18,11 @@ from typing import Any
 
 import httpx
 
+from wherry import __version__
 from wherry.client.connection import TIMEOUT, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
+from wherry.model.agent_versions import Notice
 from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, UsageError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
 from wherry.model.outcomes import encode_lines, segment_name
@@ -62,13 +64,17 @@ class AgentProtocol:
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
     What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
-    program that is there to be fetched.
+    program that is there to be fetched; `notice`, that this one is old.  `version` is what it asks for work as.
     """
 
-    def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, identity: AgentIdentity, clock: Callable[[], float] = time.time, version: str = __version__
+    ) -> None:
         self.identity = identity
         self.key_is_due = False
         self.offered: str | None = None
+        self.notice: Notice | None = None
+        self._version = version
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -81,13 +87,15 @@ class AgentProtocol:
         self.key_is_due = bool(found.get("changeKey"))
         self.offered = str(found["package"])[:64] if found.get("package") else None
         with _well_formed():
+            self.notice = Notice.from_json(found["notice"]) if found.get("notice") else None
             return float(found.get("interval", HEARTBEAT_SECONDS))
 
     def take(self, wait: float, line: Interruptible | None = None) -> Grant | None:
         """A lease, waiting up to `wait` seconds for one; `line.interrupt()` ends the waiting from another thread."""
         timeout = httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)
+        told = {"wait": wait, "version": self._version}
         with _over(line) as options:
-            found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **options)
+            found = self._once("POST", "/leases", told, timeout=timeout, **options)
         with _well_formed():
             return Grant.from_json(found) if found else None
 

@@ -26,11 +26,20 @@ from wherry.control.agents.messages import (
 )
 from wherry.control.dispatch import Dispatch
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_trust, ledger, presence, run_log, run_state, sightings
+from wherry.control.services import (
+    agent_trust,
+    agent_versions,
+    ledger,
+    presence,
+    run_log,
+    run_state,
+    sightings,
+)
 from wherry.control.services.ledger import Holder, Terms
 from wherry.model.errors import ApiError
 from wherry.model.outcomes import iso_time
 from wherry.model.wire import Progress, Sighting, item_to_json, unpack
+from wherry.trust.principals import Principal
 
 routes = Routes("/agent/v1")
 
@@ -42,8 +51,12 @@ _EVENTS = 1000
 async def lease(request: Request) -> Response:
     """The next lease, waiting for one at most as long as the agent says; 204 when there is none."""
     service = plane(request)
-    wait = min(number(await body_of(request), "wait"), service.settings.long_poll_seconds)
-    holder = await service.database.read(holder_of, caller(request))
+    body = await body_of(request)
+    wait = min(number(body, "wait"), service.settings.long_poll_seconds)
+    holder, version = await service.database.read(_asker, caller(request))
+    agent_versions.refuse_unsupported(
+        agent_versions.notice_for(service.state, text(body, "version", 64, version))
+    )
 
     async def gone() -> bool:
         """An agent that is locked or unregistered while it waits is told at once."""
@@ -159,6 +172,11 @@ async def events(request: Request, run: str) -> Response:
     rows = [_event(one) for one in documents(await body_of(request), "events", _EVENTS)]
     await holding(request, _tell, run, rows, plane(request).clock())
     return Response(status_code=204)
+
+
+def _asker(conn: Connection, principal: Principal) -> tuple[Holder, str]:
+    """Who asks for work, and which version it told last."""
+    return holder_of(conn, principal), presence.version_of(conn, principal.oid)
 
 
 def _terms(request: Request) -> Terms:
