@@ -28,9 +28,9 @@ from wherry.agent.session import Session
 from wherry.agent.state import AgentState, InUse, Registration
 from wherry.agent.supervisor import EXIT_UPGRADE
 from wherry.agent.upgrade import Upgrades
+from wherry.agent.version_notice import VersionNotice
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
-from wherry.agent.version_notice import VersionNotice
 from wherry.client.interruptible import Interruptible
 from wherry.client.profile import https_url
 from wherry.client.proven import AgentIdentity, IdentityGone
@@ -169,8 +169,12 @@ class Service:
     _over: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
     _reached: bool = True
+    _versions: VersionNotice = field(init=False)
     makes_room: bool = False
     """Whether another program waits to be started in place of this one."""
+
+    def __post_init__(self) -> None:
+        self._versions = VersionNotice(self.state.directory)
 
     def run(self) -> bool:
         """Work until `stopping` or until the registration is another one; False when the identity is gone."""
@@ -186,13 +190,9 @@ class Service:
         return not self._forget_if_gone()
 
     @contextlib.contextmanager
-    _versions: VersionNotice = field(init=False)
     def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[int]:
         """Serve programs of this machine while the block runs, when the owner asked for it; at a port, else 0."""
         if self.options.identity is None:
-    def __post_init__(self) -> None:
-        self._versions = VersionNotice(self.state.directory)
-
             yield 0
             return
         endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
@@ -250,6 +250,7 @@ class Service:
         while not self._over.is_set():
             try:
                 interval = protocol.heartbeat(self._facts(), line)
+                self._versions.heard(protocol.notice)
             except (Unreachable, ApiError) as trouble:
                 if self._over.is_set():
                     return
@@ -259,7 +260,6 @@ class Service:
             else:
                 attempt = 0
                 self._note_reach(None)
-                self._versions.heard(protocol.notice)
                 self._change_key(protocol)
                 if self._upgraded(protocol):
                     return
@@ -304,6 +304,9 @@ class Service:
 
     def _facts(self) -> dict[str, Any]:
         told = facts.heartbeat(self.registration.url)
+        key = facts.ssh_host_key(self.state)
+        if key:
+            told["sshHostKey"] = key
         failed = self.options.upgrades.told() if self.options.upgrades else None
         return {**told, "upgrade": failed} if failed else told
 
@@ -313,9 +316,6 @@ class Service:
         if upgrades is None:
             return False
         upgrades.passed()
-        key = facts.ssh_host_key(self.state)
-        if key:
-            told["sshHostKey"] = key
         if protocol.offered is not None:
             self.makes_room = upgrades.take(protocol.offered, protocol.package)
         return self.makes_room
