@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 from wherry.control import dispatch, health, housekeeping
 from wherry.control.access import Routes
-from wherry.control.agents import machine_identity, registration, work
+from wherry.control.agents import job_status, machine_identity, registration, work
 from wherry.control.arm import areas as arm
 from wherry.control.directory import factors, groups, objects, programs, users
 from wherry.control.directory import providers as sign_in_providers
@@ -48,6 +48,7 @@ AREAS: tuple[Routes, ...] = (
     vault.routes,
     registration.routes,
     work.routes,
+    job_status.routes,
     machine_identity.routes,
 )
 
