@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from wherry.agent import facts, keys, log_lines
-from wherry.agent.identity_endpoint import IdentityEndpoint, IdentityOptions
+from wherry.agent import capabilities, facts, keys, log_lines
+from wherry.agent.identity_endpoint import IdentityOptions
+from wherry.agent.identity_tokens import served
 from wherry.agent.log_lines import tell
 from wherry.agent.register import trust
 from wherry.agent.roots import Roots
+from wherry.agent.service_manager import ServiceManager
 from wherry.agent.session import Session
 from wherry.agent.state import AgentState, InUse, Registration
 from wherry.agent.supervisor import EXIT_UPGRADE
@@ -62,7 +64,7 @@ class Options:
     `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
     are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.  `upgrades`:
     whose programs the agent may become; None for nobody's.  `admin_shell` serves it while
-    the agent runs, registered or not.
+    the agent runs, registered or not, at `ssh_port`.  `manager` is told how the agent stands.
     """
 
     url: str | None = None
@@ -76,6 +78,8 @@ class Options:
     identity: IdentityOptions | None = None
     upgrades: Upgrades | None = None
     admin_shell: Callable[[AgentState], AbstractContextManager[None]] = _no_shell
+    ssh_port: int = 0
+    manager: ServiceManager = field(default_factory=ServiceManager)
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -86,13 +90,19 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     log_lines.configure()
     roots = Roots.named(options.allow_source, options.allow_target, state.directory)
     stopping, restarting = stopping or threading.Event(), threading.Event()
-    with state.alone("run"), log_lines.kept_in(state.directory), options.admin_shell(state):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(state.alone("run"))
+        stack.enter_context(log_lines.kept_in(state.directory))
+        ports = (options.ssh_port, options.identity.port if options.identity else 0)
+        capabilities.preflight(state.directory, bool(roots.sources), bool(roots.targets), ports)
+        stack.enter_context(options.admin_shell(state))
+        options.manager.ready("It begins.")
         if threading.current_thread() is threading.main_thread():
             restarting = _stop_on_signals(stopping)
         if options.url is not None:
             _meet(state, options.url, options, stopping)
         while not stopping.is_set():
-            registration = _await_registration(state, stopping)
+            registration = _await_registration(state, options.manager, stopping)
             if registration is None:
                 continue
             service = Service(state, registration, options, roots, stopping)
@@ -100,6 +110,8 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
                 return EXIT_IDENTITY_GONE
             if service.makes_room:
                 return EXIT_UPGRADE
+        if not restarting.is_set():
+            options.manager.stopping()
     tell(logging.INFO, "stopped", "The agent has stopped.")
     return EXIT_RESTART if restarting.is_set() else EXIT_STOPPED
 
@@ -134,12 +146,15 @@ def _meet(state: AgentState, url: str, options: Options, stopping: threading.Eve
         except Unreachable as trouble:
             attempt += 1
             tell(logging.WARNING, "unreachable", str(trouble))
+            options.manager.feed()
             stopping.wait(pause(attempt, _LONGEST_PAUSE))
         else:
             return
 
 
-def _await_registration(state: AgentState, stopping: threading.Event) -> Registration | None:
+def _await_registration(
+    state: AgentState, manager: ServiceManager, stopping: threading.Event
+) -> Registration | None:
     """The registration, as soon as there is one; None when the agent is to stop."""
     told = False
     while not stopping.is_set():
@@ -152,7 +167,9 @@ def _await_registration(state: AgentState, stopping: threading.Event) -> Registr
                 "unregistered",
                 "This agent is not registered. It waits; register it with: wherry agent register.",
             )
+            manager.status("It waits to be registered.")
             told = True
+        manager.feed()
         stopping.wait(_WATCH_SECONDS)
     return None
 
@@ -183,23 +200,11 @@ class Service:
             return True
         protocol = AgentProtocol(identity)
         try:
-            with self._identity_endpoint(protocol) as port:
+            with served(self.options.identity, protocol.identity_token, self.state.directory) as port:
                 self._work(identity, protocol, port)
         finally:
             protocol.close()
         return not self._forget_if_gone()
-
-    @contextlib.contextmanager
-    def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[int]:
-        """Serve programs of this machine while the block runs, when the owner asked for it; at a port, else 0."""
-        if self.options.identity is None:
-            yield 0
-            return
-        endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
-        try:
-            yield endpoint.port
-        finally:
-            endpoint.close()
 
     def _work(self, identity: AgentIdentity, protocol: AgentProtocol, identity_port: int) -> None:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
@@ -208,6 +213,7 @@ class Service:
         lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
         session = Session(protocol, self.roots, pool, private=identity.private, identity_port=identity_port)
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
+        self.options.manager.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
             futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]
             futures += [
@@ -216,6 +222,7 @@ class Service:
             try:
                 self._watch(futures)
             finally:
+                self.options.manager.at_rest()
                 self._over.set()
                 session.stop()
                 for line in lines:
@@ -232,6 +239,7 @@ class Service:
     def _watch(self, futures: Iterable[Future[None]]) -> None:
         """Until it is time to stop: told to, a thread has ended, or the registration is another one."""
         while not self.stopping.wait(_WATCH_SECONDS):
+            self.options.manager.feed()
             if any(future.done() for future in futures):
                 return
             if self.state.registration() != self.registration:
@@ -248,6 +256,7 @@ class Service:
         """Tell the control plane again and again that the agent is alive."""
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
+            self.options.manager.turned()
             try:
                 interval = protocol.heartbeat(self._facts(), line)
                 self._versions.heard(protocol.notice)
@@ -330,8 +339,10 @@ class Service:
                 tell(logging.ERROR, code.replace("_", "."), str(trouble), code=LAPSED[code])
             else:
                 tell(logging.WARNING, "unreachable", str(trouble))
+            self.options.manager.status(str(trouble))
         if trouble is None and not self._reached:
             tell(logging.INFO, "reachable", "The control plane answers again.")
+            self.options.manager.status(f"At work as {self.registration.agent}.")
         self._reached = trouble is None
 
     def _forget_if_gone(self) -> bool:

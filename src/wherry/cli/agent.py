@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_machine
+from wherry.cli import agent_machine, agent_service
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -69,3 +69,4 @@ def delete(
 
 
 agent_machine.add_to(app)
+agent_service.add_to(app)

@@ -113,17 +113,17 @@ def register(
             help="Private link scope whose networks alone it shall use: a name in the group, or an id.",
         ),
     ] = "",
-    state: State = None,
     tags: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", show_default=False, help="A tag of its machine; repeatable."),
     ] = None,
+    state: State = None,
 ) -> None:
     """Register the agent of this machine: shows a code that a person approves on a page of the control plane."""
     from wherry.agent.register import Wanted
     from wherry.agent.register import register as steps
-
     from wherry.model.tags import of_pairs
+
     tagged = of_pairs(tags or [])
     wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope, tagged)
     follow(steps(opened(state), wanted))
@@ -189,6 +189,8 @@ def run(
             metavar="GROUP", show_default=False, help="Who may have tokens besides the agent's user."
         ),
     ] = None,
+    identity_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    identity_user: Annotated[str | None, typer.Option(hidden=True)] = None,
     publisher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -215,25 +217,31 @@ def run(
     from wherry.agent.daemon import EXIT_RESTART, Options
     from wherry.agent.daemon import run as be_agent
     from wherry.agent.identity_endpoint import AUDIENCES, IdentityOptions
+    from wherry.agent.service_manager import ServiceManager
 
     if identity_endpoint is None and (identity_audience or identity_group):
         raise UsageError("--identity-audience and --identity-group need --identity-endpoint PORT.")
     identity = None
     if identity_endpoint is not None:
-        identity = IdentityOptions(identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group)
+        identity = IdentityOptions(
+            identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group,
+            socket=identity_socket, user=identity_user,
+        )  # fmt: skip
     agent = opened(state)
     upgrades = _upgrades(agent, publisher or [])
     if upgrades is not None and not supervised:
         raise typer.Exit(_supervise(agent, upgrades))
     options = Options(
         url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
-        identity=identity, upgrades=upgrades,
+        identity=identity, upgrades=upgrades, manager=ServiceManager.named(),
     )  # fmt: skip
     if ssh_listen is not None:
         from wherry.agent.shell import menus, ssh
 
         address, chosen = _address(ssh_listen), menus.NEWER if newer_menus else menus.MENUS
-        options = replace(options, admin_shell=lambda state: ssh.served(state, address, chosen))
+        options = replace(
+            options, admin_shell=lambda state: ssh.served(state, address, chosen), ssh_port=address[1]
+        )
     code = be_agent(agent, options)
     if code == EXIT_RESTART:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line, once more

@@ -25,6 +25,7 @@ def test_how_it_stands(tmp_path: Path, wherry: Program) -> None:
         "daemon": "stopped",
         "upgrade": None,
         "directory": str(tmp_path / "agent"),
+        "missing": [],
     }
 
 
