@@ -203,8 +203,15 @@ def test_attack_43_what_belongs_to_another_agent_is_not_there(here: World) -> No
     said = set()
     for run in (grant.order.run, str(uuid.uuid4())):
         body = {"token": token_to_json(grant.token), "progress": True}
-        answer = other.protocol.answer("POST", f"/runs/{run}/renew", json=body)
-        said.add((answer.status_code, answer.json()["error"]["code"]))
+        for method, path, sent in (
+            ("POST", f"/runs/{run}/renew", body),
+            ("GET", f"/runs/{run}", None),
+            ("GET", f"/runs/{run}/copyLogs", None),
+        ):
+            answer = other.protocol.answer(method, path, json=sent)
+            said.add((answer.status_code, answer.json()["error"]["code"]))
+    assert other.protocol.answer("GET", "/runs").json()["runs"] == []
+    assert other.protocol.answer("GET", "/places").json()["places"] == []
     assert said == {(404, "RunNotFound")}
     mine.commit(grant, 1, rows("a"))
     job.await_status("Succeeded")

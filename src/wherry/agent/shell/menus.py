@@ -37,7 +37,7 @@ _MAIN = Menu(
         Entry(
             "Network configuration", "network", "Addresses, the control plane, and tests of the way to it."
         ),
-        Entry("Service and job status", "status", "Whether the agent runs and is registered."),
+        Entry("Service and job status", "status", "Whether the agent runs, and what became of its jobs."),
         Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
         Entry("Open restricted shell", "restricted", "A few commands to look at the network with."),
         Entry(
@@ -71,7 +71,34 @@ _MORE_NETWORK = (
     ),
 )
 _STATUS = Menu(
-    (Entry("Service status", "service_status", "Whether the agent runs and is registered."), _BACK)
+    (
+        Entry("Service status", "service_status", "Whether the agent runs, is registered and is heard."),
+        Entry("Job summary", "job_summary", "The runs that are this agent's, the latest first."),
+        Entry("Job details", "job_details", "One run, by jobDefinition:jobRun."),
+        Entry("Job copy logs", "job_copy_logs", "What became of each item of a run."),
+        _BACK,
+    )
+)
+
+_TROUBLESHOOTING = Menu(
+    (
+        Entry("SMB Troubleshooting", "smb_trouble", "Every step of the way to a share, kept for the bundle."),
+        Entry("NFS Troubleshooting", "nfs_trouble", "The same for an export."),
+        _BACK,
+    )
+)
+_NAMED = {entry.does: entry for entry in _MAIN.entries}
+_NEWER_MAIN = Menu(
+    (
+        *_MAIN.entries[:4],
+        _NAMED["bundle"],
+        _NAMED["restart"],
+        Entry("Show agent log", "show_log", "The last lines of what the agent has written."),
+        _NAMED["restricted"],
+        Entry("Troubleshooting", "troubleshooting", "What is wrong with a source, step by step."),
+        _NAMED[QUIT],
+    ),
+    MAIN_PROMPT,
 )
 
 MENUS: dict[str, Menu] = {
@@ -80,5 +107,10 @@ MENUS: dict[str, Menu] = {
     "network": Menu((*_NETWORK, _BACK)),
     "status": _STATUS,
 }
-NEWER: dict[str, Menu] = {**MENUS, "network": Menu((*_NETWORK, *_MORE_NETWORK, _BACK))}
+NEWER: dict[str, Menu] = {
+    **MENUS,
+    "main": _NEWER_MAIN,
+    "network": Menu((*_NETWORK, *_MORE_NETWORK, _BACK)),
+    "troubleshooting": _TROUBLESHOOTING,
+}
 """As newer versions of the original have them."""

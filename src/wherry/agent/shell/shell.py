@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from wherry.agent.log_lines import tell
-from wherry.agent.shell import network, registration, restart, restricted, status, support, system
+from wherry.agent.shell import jobs, network, registration, restart, restricted, support, system, troubleshooting
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import QUIT, Entry, Menu
 from wherry.agent.shell.terminal import Interrupted
@@ -27,7 +27,13 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
     "restart": restart.restart,
     "update_network": registration.set_control_plane,
     "bundle": support.collect,
-    "service_status": status.service,
+    "show_log": troubleshooting.log,
+    "smb_trouble": troubleshooting.smb,
+    "nfs_trouble": troubleshooting.nfs,
+    "service_status": jobs.service_status,
+    "job_summary": jobs.summary,
+    "job_details": jobs.details,
+    "job_copy_logs": jobs.copy_logs,
 }
 
 
