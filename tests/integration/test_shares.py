@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from tests.ganesha import HOST, Ganesha, GaneshaMissing, running_ganesha
 from tests.namespaces import NamespacesMissing
 from tests.samba import CUSTOMER, Samba, SambaMissing, running_samba
-from wherry.agent import onc_rpc, smb_client, trial_mount
+from wherry.agent import bundle, onc_rpc, smb_client, trial_mount
 from wherry.agent.onc_rpc import Export
+from wherry.agent.shell import troubleshooting
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.restricted import open_shell
 from wherry.agent.shell.terminal import Closed
@@ -95,6 +97,48 @@ def test_showmount_tells_the_exports_of_a_real_server(ganesha: Ganesha, state: A
     assert found == [Export(some.encode(), (b"10.0.0.0/8",)), Export(every.encode(), ())]
     shown = ganesha.inside(lambda: typed(state, f"showmount -e {HOST}"))
     assert [line.split() for line in shown] == [[some, "10.0.0.0/8"], [every, "everybody"]]
+
+
+def test_a_search_for_trouble_tells_every_step_and_is_in_the_bundle(
+    ganesha: Ganesha, state: AgentState
+) -> None:
+    terminal = Lines(HOST, f"{ganesha.folder}/all")
+    ganesha.inside(lambda: troubleshooting.nfs(Here(terminal, state)))
+    shown = "\n".join(terminal.shown)
+    for passed in (
+        "Name lookup\n      127.0.0.1",
+        "TCP 2049",
+        f"Exports\n      {ganesha.folder}/some to 10.0.0.0/8",
+    ):
+        assert f"PASS  {passed}" in shown
+    assert "  Trial mount\n      " in shown
+    with tarfile.open(bundle.collect(state).path) as archive:
+        (name,) = (one for one in archive.getnames() if one.endswith("var/log/troubleshooting.log"))
+        kept = archive.extractfile(name)
+        assert kept is not None
+        assert f"NFS: {HOST} {ganesha.folder}/all\nPASS  Name lookup" in kept.read().decode()
+
+
+def test_a_search_for_trouble_keeps_no_password(state: AgentState) -> None:
+    terminal = Lines("no host;id", "localhost", "a/b", "share", "some user", GOOD)
+    troubleshooting.smb(Here(terminal, state))
+    assert "That is no name of a host and no address." in terminal.shown
+    assert "That is no name of a share." in terminal.shown
+    assert any(line.startswith("FAIL  Shares") for line in terminal.shown)
+    kept = (state.directory / bundle.TROUBLE).read_text()
+    assert "SMB: localhost share\nPASS  Name lookup" in kept
+    assert GOOD not in kept + "".join(terminal.shown)
+
+
+def test_the_agents_log_is_shown_for_people(state: AgentState) -> None:
+    terminal = Lines()
+    with pytest.raises(UsageError, match="has not run"):
+        troubleshooting.log(Here(terminal, state))
+    (state.directory / "log").mkdir()
+    told = '{"time": "2026-01-01T00:00:00Z", "level": "warning", "event": "lease.lost", "message": "It ran out."}'
+    (state.directory / "log" / "agent.log").write_text(f"{told}\nhalf a li\n")
+    troubleshooting.log(Here(terminal, state))
+    assert terminal.shown == ["2026-01-01T00:00:00Z  warning lease.lost: It ran out.", "half a li"]
 
 
 def test_an_export_can_be_mounted_or_the_shell_says_what_lacks(ganesha: Ganesha, state: AgentState) -> None:

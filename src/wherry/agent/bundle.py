@@ -32,6 +32,8 @@ LEFT_OUT = (
     "whatever looks like a token, a signature, a key or a password",
 )
 """What is never in a bundle, to be told before one is made."""
+TROUBLE = "log/troubleshooting.log"
+"""What the shell's last search for trouble with a share has found, in the agent's state directory."""
 KEPT = 5
 """So many bundles stay; the oldest go."""
 
@@ -104,12 +106,14 @@ def _parts(state: AgentState) -> Iterator[tuple[str, Callable[[], str]]]:
             yield f"root/{Path(name).name}", partial(_tail, state.directory / name)
     for file in log_lines.kept(state.directory):
         yield f"var/log/{file.name}", partial(_tail, file)
+    if (state.directory / TROUBLE).exists():
+        yield f"var/{TROUBLE}", partial(_tail, state.directory / TROUBLE)
     yield "misc/files.txt", partial(_files, state.directory)
     for name, source in _SYSTEM.items():
         yield name, partial(_tail, Path(source))
     yield "misc/df.txt", _disks
     yield "misc/top.txt", _processes
-    yield "misc/dmesg.txt", _kernel
+    yield "misc/dmesg.txt", kernel_log
 
 
 def _add(archive: tarfile.TarFile, name: str, content: str, now: float) -> None:
@@ -181,7 +185,7 @@ def _status(text: str) -> Mapping[str, str]:
     return {name: value.strip().replace("\t", ",") for name, _, value in pairs}
 
 
-def _kernel() -> str:
+def kernel_log() -> str:
     """The log of the kernel, as far as this user may read it."""
     records = []
     with open(

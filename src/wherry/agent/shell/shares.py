@@ -25,6 +25,11 @@ def host_name(text: str) -> str:
     return text
 
 
+def is_export(path: str) -> bool:
+    """Whether it can be the path of an export."""
+    return _EXPORT.fullmatch(f"h:{path}") is not None
+
+
 def showmount(here: Here, option: str, host: str) -> None:
     """What an NFS server exports."""
     if option != "-e":
@@ -48,7 +53,7 @@ def mount(here: Here, source: str) -> None:
         raise UsageError("It is: mount HOST:/EXPORT for NFS, or mount //HOST/SHARE for SMB")
     smb_client.share_name(share[2])
     trial_mount.check_possible(trial_mount.SMB)
-    _listed(here, trial_mount.look(here.state, trial_mount.SMB, source, _login(here)))
+    _listed(here, trial_mount.look(here.state, trial_mount.SMB, source, login(here)))
 
 
 def umount(here: Here) -> None:
@@ -66,14 +71,15 @@ def smbclient(here: Here, server: str, share: str = "", *folder: str) -> None:
     path = " ".join(folder)
     if share:
         smb_client.share_name(share)
-        lines = smb_client.folder(found[1], share, path, _login(here), port)
+        lines = smb_client.folder(found[1], share, path, login(here), port)
     else:
-        lines = smb_client.shares(found[1], _login(here), port)
+        lines = smb_client.shares(found[1], login(here), port)
     for line in lines:
         here.terminal.say(line)
 
 
-def _login(here: Here) -> Login:
+def login(here: Here) -> Login:
+    """Who is to be shown to a server; asks for it."""
     user = here.terminal.ask("User (Enter for a guest): ").strip()
     return Login(user, here.terminal.ask("Password: ", secret=True)) if user else Login()
 

@@ -9,7 +9,16 @@ import logging
 from collections.abc import Callable
 
 from wherry.agent.log_lines import tell
-from wherry.agent.shell import jobs, network, registration, restart, restricted, support, system, troubleshooting
+from wherry.agent.shell import (
+    jobs,
+    network,
+    registration,
+    restart,
+    restricted,
+    support,
+    system,
+    troubleshooting,
+)
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import QUIT, Entry, Menu
 from wherry.agent.shell.terminal import Interrupted
@@ -79,10 +88,13 @@ def _do(here: Here, entry: Entry) -> None:
     tell(logging.INFO, "shell", "An entry of the shell was chosen.", entry=entry.does, by=here.who)
     try:
         ACTIONS[entry.does](here)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
+        # The latter on the console, where it did not wait for a line but for something else.
         here.terminal.say("\nStopped.")
     except WherryError as trouble:
         here.terminal.say(_told(trouble))
+    except OSError as trouble:
+        here.terminal.say(f"It does not work on this machine: {trouble.strerror or trouble}.")
 
 
 def _told(trouble: WherryError) -> str:

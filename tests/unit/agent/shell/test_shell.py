@@ -85,8 +85,11 @@ def test_the_main_menu_and_the_one_of_the_network_are_the_originals(state: Agent
 
 
 def test_newer_menus_have_more_tests(state: AgentState) -> None:
-    script = Script(["2", "6", "8"])
+    script = Script(["2", "6", "9", "3", "10"])
     shell.run(Here(script, state, menus=NEWER))
+    assert "5) Collect support bundle\n" in script.text
+    assert "8) Open restricted shell\n9) Troubleshooting\n10) Exit" in script.text
+    assert "\n1) SMB Troubleshooting\n" in script.text
     assert (
         "4) Test network connectivity verbosely\n5) Test single endpoint connectivity\n6) Quit" in script.text
     )
@@ -170,7 +173,7 @@ def test_the_tests_of_the_network_say_what_to_mend(state: AgentState) -> None:
     network, quit_ = number("main", "network"), str(len(NEWER["network"].entries))
     with socket.create_server(("127.0.0.1", 0)) as held:
         address = f"127.0.0.1:{held.getsockname()[1]}"
-    lines = [network, "3", "4", "5", "ftp://x", address, "y", quit_, str(len(MENUS["main"].entries))]
+    lines = [network, "3", "4", "5", "ftp://x", address, "y", quit_, str(len(NEWER["main"].entries))]
     state.trust_server(f"https://{address}", b"no certificate")
     script = Script(lines)
     shell.run(Here(script, state, menus=NEWER))
