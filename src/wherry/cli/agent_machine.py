@@ -126,7 +126,8 @@ def register(
 
     tagged = of_pairs(tags or [])
     wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope, tagged)
-    follow(steps(opened(state), wanted))
+    agent = opened(state)
+    _register(agent, steps(agent, wanted))
 
 
 def re_enrol(state: State = None) -> None:
@@ -135,7 +136,7 @@ def re_enrol(state: State = None) -> None:
     from wherry.agent.register import wanted_again
 
     agent = opened(state)
-    follow(steps(agent, wanted_again(agent), again=True))
+    _register(agent, steps(agent, wanted_again(agent), again=True))
 
 
 def run(
@@ -329,11 +330,14 @@ def check(
     """Whether this machine reaches what its agent needs, step by step, as JSON; fails when it does not."""
     import json
 
-    from wherry.agent import network_check
+    from wherry.agent import job_places, network_check
     from wherry.cli.exits import Exit
 
-    wanted = network_check.endpoints(opened(state)) if url is None else [network_check.endpoint(url)]
+    agent = opened(state)
+    wanted = network_check.endpoints(agent) if url is None else [network_check.endpoint(url)]
     results = [network_check.check(one) for one in wanted]
+    if url is None:
+        results += job_places.checked(agent)
     print(json.dumps([one.to_json() for one in results], indent=2))
     if not all(one.passed for one in results):
         raise typer.Exit(Exit.UNREACHABLE)
@@ -353,6 +357,19 @@ def opened(directory: Path | None) -> AgentState:
     from wherry.agent.state import AgentState, default_directory
 
     return AgentState(directory or default_directory())
+
+
+def _register(agent: AgentState, steps: Iterator[Step]) -> None:
+    """Show each step, and before any is taken at the control plane what there is to mend on the way to it."""
+    from wherry.agent import network_check
+
+    for step in steps:
+        follow(iter((step,)))
+        for found in network_check.endpoints(agent) if step.name == "trust" else ():
+            last = network_check.check(found).steps[-1]
+            if not last.passed:
+                tell(f"[network] The {found.what}: {last.name}: {last.seen}. {last.remedy}")
+                break
 
 
 def follow(steps: Iterator[Step]) -> None:
