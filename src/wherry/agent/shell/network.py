@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from wherry.agent import facts, job_places, network_check, network_report
+from wherry.agent import facts, job_places, network_check
 from wherry.agent.network_check import Endpoint, Result
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.restricted import show_way
@@ -13,8 +13,7 @@ from wherry.model.errors import UsageError
 
 
 def show(here: Here) -> None:
-    """This machine's network, and the way to the control plane."""
-    here.terminal.say(network_report.report(here.state.way()))
+    """The way to the control plane."""
     server = here.state.server
     here.terminal.say(f"Control plane: {server or 'not set'}")
     if server:
