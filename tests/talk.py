@@ -20,6 +20,7 @@ class Talk:
         self._reads = reads
         self._writes = writes
         self._at = 0
+        self._gone = False
         self.raw = ""
 
     @property
@@ -38,10 +39,20 @@ class Talk:
         self.wait_for(after)
         os.write(self._writes, line.encode())
 
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window or the line to it is gone."""
+        os.close(self._reads)
+        self._gone = True
+
     def rest(self) -> None:
         """Read to the end."""
-        while self._more():
+        while not self._gone and self._more():
             pass
+
+    def close(self) -> None:
+        """Let go of the terminal of a program that has ended."""
+        if not self._gone:
+            os.close(self._reads)
 
     def _more(self) -> bool:
         # A terminal is gone when its last process has ended.
@@ -67,5 +78,5 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: in
         raise
     finally:
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.close(terminal)
+        talk.close()
     assert ended == code, talk.shown

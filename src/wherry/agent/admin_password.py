@@ -42,7 +42,9 @@ class AdminPassword:
 
     def begin(self) -> None:
         """Count the day of the default password from now, unless it is counted already."""
-        kept_file.create(self._file, self._document("", self.clock()))
+        # A disk that is full keeps nobody out whose password is kept already.
+        if not self._file.exists():
+            kept_file.create(self._file, self._document("", self.clock()))
 
     @property
     def is_default(self) -> bool:

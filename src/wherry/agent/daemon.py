@@ -305,7 +305,7 @@ class Service:
             return
         try:
             keys.change(protocol, kept)
-        except (Unreachable, ApiError) as trouble:
+        except (Unreachable, ApiError, OSError) as trouble:
             # The next heartbeat tries again; the old key is good for two weeks more.
             tell(logging.WARNING, "key.change", f"The key is not changed yet: {trouble}")
         else:

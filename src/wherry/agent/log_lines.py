@@ -51,11 +51,18 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     logging.getLogger("wherry").setLevel(level)
 
 
+class _KeptLines(RotatingFileHandler):
+    """The files of the log; what cannot be written there is on standard error all the same."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        """A full disk is no news with each line."""
+
+
 @contextmanager
 def kept_in(directory: Path) -> Iterator[None]:
     """Write the same lines to files in an agent's state directory, too: the last ones are in every support bundle."""
     folder = kept_file.private_folder(directory / "log")
-    handler = RotatingFileHandler(folder / _FILE, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, delay=True)
+    handler = _KeptLines(folder / _FILE, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, delay=True)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.addHandler(handler)

@@ -2,7 +2,8 @@
 
 `register` is a generator of steps; whoever calls it shows them (command line, shell).  Until the last step nothing
 exists at the control plane but a pending code, and an agent is registered here exactly when it is there: the last
-step cannot be interrupted.
+step cannot be interrupted, and what cannot be kept here is given back.  Where the power fails in it, the next
+registration under the same name, by the same key, gets what that one has made.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ from wherry import __version__
 from wherry.agent import facts
 from wherry.agent.state import AgentState, Registration
 from wherry.client import device_code, pinning
+from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Connection, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.device_code import DeviceCode, Endpoints
 from wherry.client.profile import https_url
-from wherry.client.proven import KeyProofs, refusal
+from wherry.client.proven import InMemory, KeyProofs, refusal
 from wherry.model import ids
-from wherry.model.errors import ApiError, UsageError
+from wherry.model.errors import ApiError, UsageError, WherryError
 from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest, key_words
 from wherry.trust.keys import PrivateKey
 
 SCOPE = "https://management.azure.com/agent.register"
 _TENANT = "organizations"
 _ATTEMPTS = 6
+_PUT_OFF = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 StepName = Literal["trust", "connect", "key", "code", "approved", "registered", "unregistered"]
 
@@ -203,10 +206,28 @@ def _finish(
                 "This agent's key belongs to an earlier registration. It has been wiped. Start again.",
             ) from refused
         raise
-    registration = _registration(connection.url, request, made)
-    state.kept.begin(key, str(made.get("joinState", "")))
-    state.keep_registration(registration)
+    registration, join = _registration(connection.url, request, made), str(made.get("joinState", ""))
+    try:
+        state.kept.begin(key, join)
+        state.keep_registration(registration)
+    except OSError as trouble:
+        raise _give_back(state, registration, InMemory(key, join), trouble) from trouble
     return registration
+
+
+def _give_back(state: AgentState, made: Registration, kept: InMemory, trouble: OSError) -> UsageError:
+    """What cannot be kept here must not be there, either; what to tell a person."""
+    protocol = AgentProtocol(made.identity(state.ca_file, kept))
+    try:
+        protocol.unregister()
+        left = "Nothing is left of it. Make room, and start again."
+    except WherryError:
+        left = f"It could not be given back: make room, delete {made.agent_id}, and start again."
+    finally:
+        protocol.close()
+    with contextlib.suppress(OSError):
+        state.forget()
+    return UsageError(f"The registration cannot be kept in {state.directory}: {trouble.strerror}. {left}")
 
 
 def _body(
@@ -272,7 +293,10 @@ def _registration(url: str, request: EnrolmentRequest, made: Json) -> Registrati
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off until the end; it then counts only if what was done has failed."""
+    """Put Ctrl-C, a closed terminal and a request to end off until the end.
+
+    Ctrl-C then counts only if what was done has failed, the others in any case.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -281,12 +305,16 @@ def _uninterrupted() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         pressed.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in _PUT_OFF}
     try:
         yield
     except BaseException:
-        if pressed:
+        if signal.SIGINT in pressed:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for told in pressed:
+            if told != signal.SIGINT:
+                signal.raise_signal(told)

@@ -20,7 +20,7 @@ from typing import Any
 
 from wherry.agent.keys import KeptProofs
 from wherry.client import kept_file
-from wherry.client.proven import AgentIdentity
+from wherry.client.proven import AgentIdentity, Kept
 from wherry.model.errors import UsageError
 from wherry.trust.keys import KeyTrouble, PrivateKey
 
@@ -46,6 +46,19 @@ class Registration:
     def audience(self) -> str:
         """What the agent's tokens are for."""
         return self.issuer.removesuffix(f"/{self.tenant_id}/v2.0") + "/agent"
+
+    def identity(self, ca_file: Path, kept: Kept) -> AgentIdentity:
+        """What the agent proves itself with, by what is kept."""
+        return AgentIdentity(
+            url=self.url,
+            ca_file=ca_file,
+            client_id=self.client_id,
+            token_endpoint=self.token_endpoint,
+            issuer=self.issuer,
+            audience=self.audience,
+            kept=kept,
+            private=bool(self.private_link_scope),
+        )
 
 
 class InUse(UsageError):
@@ -88,18 +101,7 @@ class AgentState:
     def identity(self) -> AgentIdentity | None:
         """What the agent proves itself with; None while it is not registered."""
         known = self.registration()
-        if known is None:
-            return None
-        return AgentIdentity(
-            url=known.url,
-            ca_file=self.ca_file,
-            client_id=known.client_id,
-            token_endpoint=known.token_endpoint,
-            issuer=known.issuer,
-            audience=known.audience,
-            kept=self.kept,
-            private=bool(known.private_link_scope),
-        )
+        return None if known is None else known.identity(self.ca_file, self.kept)
 
     def keep_registration(self, registration: Registration) -> None:
         """Make this agent a registered one."""
@@ -148,8 +150,10 @@ class AgentState:
                 raise InUse(
                     f"Process {holder} already uses {self.directory} to {what}. Stop it, or choose another directory."
                 ) from None
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            # On a full disk the lock holds all the same; only its holder has no name then.
+            with contextlib.suppress(OSError):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(lock)

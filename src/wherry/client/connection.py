@@ -36,6 +36,10 @@ class Unreachable(WherryError):
     """No answer came: the host is down, not to be found, or shows a certificate that is not trusted."""
 
 
+class NotKept(httpx.TransportError):
+    """Nothing was asked for by it: what came last cannot be written down, and must be before it is used."""
+
+
 class Connection:
     """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`.
 
@@ -133,18 +137,34 @@ def certificate_refused(trouble: BaseException) -> bool:
 def unreachable(url: str, trouble: httpx.TransportError) -> Unreachable:
     """What to tell a person about a request that got no answer."""
     host = urlsplit(url).netloc
+    if isinstance(trouble, NotKept):
+        return Unreachable(str(trouble))
     if certificate_refused(trouble):
         found = _REASON.search(str(trouble))
-        reason = f" ({found[1]})" if found else ""
+        reason = found[1] if found else ""
         return Unreachable(
-            f"{host} shows a certificate that is not trusted{reason}: the given certificate authority did not sign it, "
-            "it is for another name, or it has expired. Nothing was sent. Check the CA file or fingerprint, the "
-            "host's name and this machine's clock."
+            f"{host} shows a certificate that is not trusted{f' ({reason})' if reason else ''}. Nothing was sent. "
+            f"{_remedy(reason)}"
         )
     if isinstance(trouble, httpx.TimeoutException):
         return Unreachable(f"{host} does not answer in time. Check the network, then try again.")
     return Unreachable(
         f"{host} cannot be reached ({trouble}). Check the address, the network and the firewall."
+    )
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a certificate that OpenSSL refuses for this reason."""
+    if "not yet valid" in reason or "expired" in reason:
+        return (
+            f"This machine's clock says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC: set it if that is wrong; "
+            "if it is right, the control plane's certificate has to be renewed."
+        )
+    if "mismatch" in reason:
+        return "Use an address that the certificate is for."
+    return (
+        "The certificate authority that is trusted here did not sign it. Check the CA file or the fingerprint, and "
+        "whether somebody takes TLS apart on the way."
     )
 
 

@@ -82,5 +82,5 @@ def _told() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stdout.write("\n")
         raise Interrupted from None
-    except (EOFError, BrokenPipeError, UnicodeDecodeError) as end:
+    except (EOFError, OSError, UnicodeDecodeError) as end:
         raise Closed from end

@@ -64,7 +64,11 @@ def register(  # noqa: PLR0913 - all that a registration says
         raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
     machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
     tagged = tags or _tags_before(conn, f"{mover.id}/agents/{request.agent_name}")
-    agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}", caller.now)
+    agent_id = f"{mover.id}/agents/{request.agent_name}"
+    cut_short = _cut_short(conn, caller, agent_id, request.private_link_scope)
+    if cut_short is not None:
+        return cut_short
+    agent = _free_agent(conn, agent_id, caller.now)
     scope = (
         private_links.require(conn, request.private_link_scope, address)
         if request.private_link_scope
@@ -76,9 +80,7 @@ def register(  # noqa: PLR0913 - all that a registration says
     )
     told = {"type": "SystemAssigned", "principalId": identity.oid, "tenantId": caller.principal.tenant}
     resource_store.rewrite(conn, caller, ids.key(machine_id), identity=told)
-    agent_id = _make_agent(
-        conn, caller, agent, f"{mover.id}/agents/{request.agent_name}", mover, machine_id, vm
-    )
+    agent_id = _make_agent(conn, caller, agent, agent_id, mover, machine_id, vm)
     presence.begin(conn, identity.oid, ids.key(agent_id), facts, caller.now, offline_at)
     enrolments.complete(conn, caller.principal, identity.oid)
     return Registered(agent_id, machine_id, identity)
@@ -99,6 +101,22 @@ def _made_before(conn: Connection, oid: str) -> Registered:
     agent = resource_store.find(conn, presence.key_of(conn, oid) or "", agents.TYPE)
     if identity is None or agent is None:
         raise ApiError(409, "AgentGone", "The agent was deleted since. Register again.")
+    return Registered(agent.id, agent.properties["arcResourceId"], identity)
+
+
+def _cut_short(conn: Connection, caller: Caller, agent_id: str, scope: str) -> Registered | None:
+    """What an earlier registration made for the same key, whose answer never came to be kept; None for none.
+
+    Nobody has ever signed in with it, so that there is nothing to take over but the own half of it.
+    """
+    agent = resource_store.find(conn, agent_id, agents.TYPE)
+    oid = conn.execute(presence.identity_of(agent.key)).scalar() if agent is not None else None
+    identity = identities.find_agent(conn, oid) if oid is not None else None
+    if agent is None or identity is None or identity.jkt != caller.principal.jkt:
+        return None
+    if not agent_trust.is_unused(conn, identity.oid, ids.key(scope) if scope else None):
+        return None
+    enrolments.complete(conn, caller.principal, identity.oid)
     return Registered(agent.id, agent.properties["arcResourceId"], identity)
 
 
