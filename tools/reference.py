@@ -144,6 +144,7 @@ def xdmsh() -> str:
 
 _TITLES = {
     "main": "The main menu", "system": "System configuration", "network": "Network configuration",
+    "update_network": "Update network configuration",
     "status": "Service and job status", "troubleshooting": "Troubleshooting",
 }  # fmt: skip
 

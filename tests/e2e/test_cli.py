@@ -214,9 +214,11 @@ def test_an_agent_comes_and_goes_by_its_shell(shell: Shell) -> None:
         talk.type("No control plane is set.", "")
         talk.type("xdmsh> ", f"{entry('main', 'network')}\r")
         talk.type("Choice: ", f"{entry('network', 'update_network')}\r")
+        talk.type("Choice: ", f"{entry('update_network', 'set_control_plane')}\r")
         talk.type("Control plane", ids["WHERRY_URL"] + "\r")
         talk.type("Fingerprint", fingerprint(Path(ids["WHERRY_CA_FILE"])) + "\r")
         talk.type("is trusted", "")
+        talk.type("Choice: ", f"{entry('update_network', QUIT)}\r")
         talk.type("Choice: ", f"{entry('network', QUIT)}\r")
         for stopped in (True, False):
             talk.type("xdmsh> ", f"{register}\r")

@@ -39,6 +39,7 @@ from wherry.client.proven import AgentIdentity, IdentityGone
 from wherry.engine.lease import boot_time
 from wherry.engine.pool import Pool
 from wherry.model.errors import ApiError, UsageError
+from wherry.model.way import Way
 from wherry.model.wire import HEARTBEAT_SECONDS, LONG_POLL_SECONDS
 
 LAPSED = {"identity_locked": "AZSM0011", "identity_expired": "AZSM0012"}
@@ -210,8 +211,15 @@ class Service:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
         pool = Pool(self.options.workers)
         leases = self.options.leases or max(1, pool.workers)
-        lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
-        session = Session(protocol, self.roots, pool, private=identity.private, identity_port=identity_port)
+        lines = [Interruptible(identity.ca_file, identity.url, identity.way) for _ in range(leases + 1)]
+        session = Session(
+            protocol,
+            self.roots,
+            pool,
+            private=identity.private,
+            identity_port=identity_port,
+            way=identity.way,
+        )
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         self.options.manager.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
@@ -220,7 +228,7 @@ class Service:
                 threads.submit(self._guarded, self._serve, protocol, session, line) for line in lines[1:]
             ]
             try:
-                self._watch(futures)
+                self._watch(futures, identity.way)
             finally:
                 self.options.manager.at_rest()
                 self._over.set()
@@ -236,14 +244,17 @@ class Service:
         for future in futures:
             future.result()
 
-    def _watch(self, futures: Iterable[Future[None]]) -> None:
-        """Until it is time to stop: told to, a thread has ended, or the registration is another one."""
+    def _watch(self, futures: Iterable[Future[None]], way: Way) -> None:
+        """Until it is time to stop: told to, a thread has ended, or registration or way out are other ones."""
         while not self.stopping.wait(_WATCH_SECONDS):
             self.options.manager.feed()
             if any(future.done() for future in futures):
                 return
             if self.state.registration() != self.registration:
                 tell(logging.WARNING, "unregistered", "The registration was removed on this machine.")
+                return
+            if self.state.way() != way:
+                tell(logging.INFO, "way", "Proxy or authorities are other ones: all connections begin anew.")
                 return
 
     def _guarded(self, work: Callable[..., None], *args: object) -> None:

@@ -19,6 +19,7 @@ from wherry.agent.state import AgentState
 from wherry.client import job_status
 from wherry.client.connection import Json, Unreachable
 from wherry.model.errors import ApiError, UsageError
+from wherry.model.way import Way
 
 _LOCAL = "LocalMount"
 
@@ -38,25 +39,26 @@ def checked(state: AgentState) -> Iterator[Result]:
         yield Result("jobs", identity.url, (step,))
         return
     for place in places:
-        yield _checked(place)
+        yield _checked(place, identity.way)
 
 
-def _checked(place: Json) -> Result:
+def _checked(place: Json, way: Way) -> Result:
     what, location = f"{place.get('side')} {place.get('name')}", str(place.get("location", ""))
     if place.get("kind") == _LOCAL:
         return Result(what, location, (_folder(Path(location), source=place.get("side") == "source"),))
     try:
-        found = replace(network_check.endpoint(location), what=what)
-        return network_check.check(_trusting(found, str(place.get("certificates") or "")))
+        found = replace(network_check.endpoint(location, way), what=what)
+        return network_check.check(_trusting(found, str(place.get("certificates") or ""), way))
     except (UsageError, ssl.SSLError) as strange:
         return Result(what, location, (Step("address", False, str(strange), 0.0, "Correct the endpoint."),))
 
 
-def _trusting(found: Endpoint, certificates: str) -> Endpoint:
+def _trusting(found: Endpoint, certificates: str, way: Way) -> Endpoint:
     """A service, trusted by the certificates of its endpoint and by no other, where that has some."""
     if not certificates:
         return found
-    return replace(found, context=lambda: ssl.create_default_context(cadata=certificates))
+    trusted = f"{certificates}\n{way.ca_pem}"
+    return replace(found, context=lambda: ssl.create_default_context(cadata=trusted))
 
 
 def _folder(folder: Path, *, source: bool) -> Step:

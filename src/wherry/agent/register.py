@@ -126,7 +126,9 @@ def register(
             )
         yield trust(state, wanted.url, wanted.ca_file, wanted.ca_fingerprint)
         url = str(state.server)
-        with Connection(url, state.ca_file, private=bool(request.private_link_scope)) as connection:
+        with Connection(
+            url, state.ca_file, private=bool(request.private_link_scope), way=state.way()
+        ) as connection:
             endpoints = Endpoints.discover(connection, _TENANT)
             yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
             key = PrivateKey.for_agent() if again else state.key()
@@ -169,7 +171,7 @@ def trust(
         certificate = pinning.certificate_from_file(ca_file)
         how = f"as signed by the authority in {ca_file}"
     else:
-        certificate = pinning.fetch_certificate(url, ca_fingerprint or "")
+        certificate = pinning.fetch_certificate(url, ca_fingerprint or "", state.way())
         how = "because the fingerprint of its authority is the given one"
     state.trust_server(url, certificate)
     return Step("trust", f"{url} is trusted, {how}.")
@@ -217,7 +219,7 @@ def _finish(
 
 def _give_back(state: AgentState, made: Registration, kept: InMemory, trouble: OSError) -> UsageError:
     """What cannot be kept here must not be there, either; what to tell a person."""
-    protocol = AgentProtocol(made.identity(state.ca_file, kept))
+    protocol = AgentProtocol(made.identity(state.ca_file, kept, state.way()))
     try:
         protocol.unregister()
         left = "Nothing is left of it. Make room, and start again."

@@ -36,6 +36,7 @@ from wherry.model.errors import (
     StoreError,
     UsageError,
 )
+from wherry.model.way import DIRECT, Way
 from wherry.model.wire import Grant, Place
 from wherry.stores.port import StoreSpec
 
@@ -61,6 +62,7 @@ class Session:
     """The work of one agent on its leases, for as many threads as it holds leases.
 
     `private`: at private addresses only.  `identity_port`: where this machine's identity endpoint is, 0 for none.
+    `way`: how stores of other machines are reached.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class Session:
         *,
         private: bool = False,
         identity_port: int = 0,
+        way: Way = DIRECT,
     ) -> None:
         self._protocol = protocol
         self._private = private
+        self._way = way
         self._identity_port = identity_port
         self._roots = roots
         self._pool = pool
@@ -178,11 +182,13 @@ class Session:
         self._check_private(place)
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
-            return StoreSpec("blob", place.location, place.subpath, secret=secret, private=self._private)
+            return StoreSpec(
+                "blob", place.location, place.subpath, secret=secret, private=self._private, way=self._way
+            )
         if place.kind == BUCKET and side == "target":
             key = ledger.credential(grant.token)
             opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret, private=self._private)
-            return replace(opened, identity=key.identity, region=key.region, ca_pem=key.ca)
+            return replace(opened, identity=key.identity, region=key.region, ca_pem=key.ca, way=self._way)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
 
     def _check_not_ours(self, place: Place) -> None:

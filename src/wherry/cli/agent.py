@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_machine, agent_service
+from wherry.cli import agent_machine, agent_service, agent_settings
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -26,12 +26,12 @@ COLUMNS = (
     ("Last seen", "properties.lastStatusUpdate"),
     ("Description", "properties.description"),
 )
-
 SHOWN = (
     *COLUMNS,
     ("SSH host key", "properties.wherry.sshHostKey"),
     ("Tags", "properties.wherry.tags"),
 )
+
 
 @app.command("list")
 @answers(COLUMNS)
@@ -70,3 +70,4 @@ def delete(
 
 agent_machine.add_to(app)
 agent_service.add_to(app)
+agent_settings.add_to(app)

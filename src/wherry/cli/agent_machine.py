@@ -334,7 +334,7 @@ def check(
     from wherry.cli.exits import Exit
 
     agent = opened(state)
-    wanted = network_check.endpoints(agent) if url is None else [network_check.endpoint(url)]
+    wanted = network_check.endpoints(agent) if url is None else [network_check.endpoint(url, agent.way())]
     results = [network_check.check(one) for one in wanted]
     if url is None:
         results += job_places.checked(agent)

@@ -23,7 +23,7 @@ def helper(
     socket: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", show_default=False, help="Where to listen; by default /run/wherry/helper.sock."
+            metavar="PATH", show_default=False, help="Where to listen; by default /run/wherry-helper/helper.sock."
         ),
     ] = None,
     root: Annotated[

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from wherry.client.outward import context_for, proxy_for
 from wherry.client.private_addresses import refusing_public
 from wherry.model.errors import ApiError, UsageError, WherryError
-from wherry.trust.authority import client_context
+from wherry.model.way import DIRECT, Way
 
 Json = dict[str, Any]
 
@@ -43,20 +44,29 @@ class NotKept(httpx.TransportError):
 class Connection:
     """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`.
 
-    `private`: to private addresses only.
+    `private`: to private addresses only, and never by a proxy, which might lead anywhere.
     """
 
     def __init__(
-        self, url: str, ca_file: Path, timeout: httpx.Timeout = TIMEOUT, *, private: bool = False
+        self,
+        url: str,
+        ca_file: Path,
+        timeout: httpx.Timeout = TIMEOUT,
+        *,
+        private: bool = False,
+        way: Way = DIRECT,
     ) -> None:
         self.url = url
         self.ca_file = ca_file
         self._private = private
         try:
-            context = client_context(ca_file)
+            context = context_for(ca_file, way)
         except (OSError, ssl.SSLError) as broken:
             raise UsageError(f"{ca_file} holds no certificate of an authority that can be read.") from broken
-        self.http = httpx.Client(base_url=url, verify=context, timeout=timeout, follow_redirects=False)
+        proxy = None if private else proxy_for(url, way)
+        self.http = httpx.Client(
+            base_url=url, verify=context, timeout=timeout, follow_redirects=False, proxy=proxy
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +155,11 @@ def unreachable(url: str, trouble: httpx.TransportError) -> Unreachable:
         return Unreachable(
             f"{host} shows a certificate that is not trusted{f' ({reason})' if reason else ''}. Nothing was sent. "
             f"{_remedy(reason)}"
+        )
+    if isinstance(trouble, httpx.ProxyError):
+        return Unreachable(
+            f"{host} cannot be reached: the proxy opens no way there ({trouble}). Check the proxy's settings: "
+            "Network configuration, Update network configuration."
         )
     if isinstance(trouble, httpx.TimeoutException):
         return Unreachable(f"{host} does not answer in time. Check the network, then try again.")

@@ -19,6 +19,7 @@ import httpx
 
 from wherry.client.connection import Connection, NotKept, error_of, http_date, json_of
 from wherry.model.errors import ApiError, WherryError
+from wherry.model.way import DIRECT, Way
 from wherry.trust.keys import PrivateKey
 from wherry.trust.proofs import ASSERTION_TYPE, make_assertion, make_dpop
 
@@ -95,6 +96,7 @@ class AgentIdentity:
     audience: str
     kept: Kept = field(repr=False)
     private: bool = False
+    way: Way = DIRECT
 
 
 class KeyProofs:
@@ -151,7 +153,9 @@ class ProvenConnection:
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self.proofs = KeyProofs(identity.kept.key(), clock)
-        self.connection = Connection(identity.url, identity.ca_file, private=identity.private)
+        self.connection = Connection(
+            identity.url, identity.ca_file, private=identity.private, way=identity.way
+        )
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0

@@ -14,7 +14,7 @@ from wherry.agent.machine import verbs
 from wherry.agent.machine.verbs import Setting
 from wherry.model.errors import UsageError
 
-SOCKET = Path("/run/wherry/helper.sock")
+SOCKET = Path("/run/wherry-helper/helper.sock")
 VARIABLE = "WHERRY_HELPER_SOCKET"
 # Programs of the system take their time, and up to four of them work for one request.
 _SECONDS = 150.0

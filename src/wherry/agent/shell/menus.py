@@ -56,12 +56,19 @@ _SYSTEM = Menu(
             "Name, version, hardware, time, key of the SSH service.",
         ),
         Entry("Change password", "change_password", "The password of the user admin."),
+        Entry("Change timezone", "time_zone", "The time zone of this machine."),
+        Entry("Change time servers", "time_servers", "Who tells this machine the time."),
+        Entry("Change host name", "host_name", "The name of this machine."),
         _BACK,
     )
 )
 _NETWORK = (
     Entry("Show network configuration", "show_network", "This machine's addresses, and the control plane."),
-    Entry("Update network configuration", "update_network", "Which control plane this agent trusts."),
+    Entry(
+        "Update network configuration",
+        "update_network",
+        "The control plane, addresses, DNS, the proxy and authorities; tried before they are kept.",
+    ),
     Entry("Test network connectivity", "test_network", "Whether all that the agent needs can be reached."),
 )
 _MORE_NETWORK = (
@@ -69,6 +76,16 @@ _MORE_NETWORK = (
     Entry(
         "Test single endpoint connectivity", "test_endpoint", "An endpoint of your choice, and the way to it."
     ),
+)
+_UPDATE = Menu(
+    (
+        Entry("Control plane", "set_control_plane", "Which control plane this agent trusts."),
+        Entry("Addresses", "addresses", "DHCP, or addresses and a gateway of your own."),
+        Entry("DNS servers", "name_servers", "Who resolves names for this machine."),
+        Entry("Proxy", "proxy", "What the agent goes by to the control plane and to stores."),
+        Entry("Certificate authorities", "authorities", "Whose certificates the agent trusts besides."),
+        Entry("Quit", QUIT, "Go back to the network menu."),
+    )
 )
 _STATUS = Menu(
     (
@@ -105,6 +122,7 @@ MENUS: dict[str, Menu] = {
     "main": _MAIN,
     "system": _SYSTEM,
     "network": Menu((*_NETWORK, _BACK)),
+    "update_network": _UPDATE,
     "status": _STATUS,
 }
 NEWER: dict[str, Menu] = {

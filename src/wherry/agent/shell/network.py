@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from wherry.agent import facts, job_places, network_check
+from wherry.agent import facts, job_places, network_check, network_report
 from wherry.agent.network_check import Endpoint, Result
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.restricted import show_way
@@ -13,7 +13,8 @@ from wherry.model.errors import UsageError
 
 
 def show(here: Here) -> None:
-    """The way to the control plane."""
+    """This machine's network, and the way to the control plane."""
+    here.terminal.say(network_report.report(here.state.way()))
     server = here.state.server
     here.terminal.say(f"Control plane: {server or 'not set'}")
     if server:
@@ -40,7 +41,7 @@ def test_single(here: Here) -> None:
     """An endpoint that is asked for: its name, the way to it, and HTTPS."""
     answer = here.question("Provide an endpoint (URL or host name) to test", _no_endpoint)
     verbose = here.agrees("Run in verbose mode?")
-    found = network_check.endpoint(answer)
+    found = network_check.endpoint(answer, here.state.way())
     result = network_check.check(found)
     _tell(here, result, verbose=verbose)
     if result.steps[0].passed:

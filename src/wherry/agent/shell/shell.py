@@ -11,6 +11,7 @@ from collections.abc import Callable
 from wherry.agent.log_lines import tell
 from wherry.agent.shell import (
     jobs,
+    machine_settings,
     network,
     registration,
     restart,
@@ -18,6 +19,7 @@ from wherry.agent.shell import (
     support,
     system,
     troubleshooting,
+    way_settings,
 )
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import QUIT, Entry, Menu
@@ -34,7 +36,14 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
     "test_endpoint": network.test_single,
     "restricted": restricted.open_shell,
     "restart": restart.restart,
-    "update_network": registration.set_control_plane,
+    "host_name": machine_settings.host_name,
+    "time_zone": machine_settings.time_zone,
+    "time_servers": machine_settings.time_servers,
+    "set_control_plane": registration.set_control_plane,
+    "addresses": machine_settings.addresses,
+    "name_servers": machine_settings.name_servers,
+    "proxy": way_settings.proxy,
+    "authorities": way_settings.authorities,
     "bundle": support.collect,
     "show_log": troubleshooting.log,
     "smb_trouble": troubleshooting.smb,

@@ -6,7 +6,7 @@ import platform
 from datetime import UTC, datetime
 
 from wherry import __version__
-from wherry.agent import facts
+from wherry.agent import clock, facts
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.host_key import fingerprint
 from wherry.agent.shell.terminal import Closed
@@ -27,6 +27,8 @@ def show(here: Here) -> None:
                 ("Hardware", f"{platform.machine()}, {facts.cores()} processors, {facts.memory_in_mb()} MB"),
                 ("Kernel", platform.release()),
                 ("Time", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, zone {facts.time_zone() or 'unknown'}"),
+                ("Clock", clock.state()),
+                ("Time servers", ", ".join(clock.time_servers()) or "as the system has them"),
                 ("Up for", f"{facts.uptime_in_seconds() // 3600} hours"),
                 ("SSH host key", fingerprint(here.state)),
             )

@@ -152,7 +152,11 @@ def test_the_password_is_asked_for_twice_and_weak_ones_are_refused(state: AgentS
 
 
 def test_where_the_control_plane_is_makes_sense_or_is_asked_again(state: AgentState) -> None:
-    update = number("main", "network"), number("network", "update_network")
+    update = (
+        number("main", "network"),
+        number("network", "update_network"),
+        number("update_network", "set_control_plane"),
+    )
     shown = typed(state, *update, "http://plane", "https://127.0.0.1:9", "ff", "gg" * 32, "00" * 32).shown
     assert "An address begins with https://." in shown
     assert shown.count("A SHA-256 fingerprint has 64 hexadecimal digits.") == 2

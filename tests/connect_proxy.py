@@ -1,0 +1,96 @@
+"""A real HTTP proxy in this process: tunnels by CONNECT, with Basic authentication if it is told a password."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ConnectProxy(socketserver.ThreadingTCPServer):
+    """At `port` of 127.0.0.1; `passed` are the hosts and ports that ways were opened to, `refused` all the others.
+
+    `names` are hosts that only the proxy knows, with their addresses.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, user: str = "", password: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _Visitor)
+        self.port = int(self.server_address[1])
+        self.known = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
+        self.passed: list[str] = []
+        self.refused: list[str] = []
+        self.closed_to: set[str] = set()
+        self.names: dict[str, str] = {}
+
+
+class _Visitor(socketserver.BaseRequestHandler):
+    server: ConnectProxy
+
+    def handle(self) -> None:
+        self.request.settimeout(30)
+        with contextlib.suppress(OSError):
+            self._serve()
+
+    def _serve(self) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = self.request.recv(1)
+            if not piece:
+                return
+            head += piece
+        first, *lines = head.decode().split("\r\n")
+        method, there, _ = first.split(" ")
+        told = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
+        if self.server.known and told.get("proxy-authorization") != f"Basic {self.server.known}":
+            self._refuse(there, "407 Proxy Authentication Required")
+            return
+        if method != "CONNECT" or there in self.server.closed_to:
+            self._refuse(there, "403 Forbidden")
+            return
+        host, _, port = there.rpartition(":")
+        try:
+            beyond = socket.create_connection((self.server.names.get(host, host.strip("[]")), int(port)), 10)
+        except OSError:
+            self._refuse(there, "502 Bad Gateway")
+            return
+        with beyond:
+            self.server.passed.append(there)
+            self.request.sendall(b"HTTP/1.1 200 Connection established\r\nVia: a test\r\n\r\n")
+            self._carry(beyond)
+
+    def _refuse(self, there: str, why: str) -> None:
+        self.server.refused.append(there)
+        self.request.sendall(f"HTTP/1.1 {why}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    def _carry(self, beyond: socket.socket) -> None:
+        other = {self.request: beyond, beyond: self.request}
+        while True:
+            ready, _, _ = select.select(list(other), [], [], 30)
+            if not ready:
+                return
+            for one in ready:
+                data = one.recv(1 << 16)
+                if not data:
+                    return
+                other[one].sendall(data)
+
+
+@contextmanager
+def connect_proxy(user: str = "", password: str = "") -> Iterator[ConnectProxy]:
+    """A proxy while the block runs."""
+    with ConnectProxy(user, password) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()
