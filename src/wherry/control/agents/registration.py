@@ -10,6 +10,7 @@ from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
 from wherry.control.plane import caller, plane, source
 from wherry.control.services import (
+    agent_bundles,
     agent_keys,
     agent_trust,
     agent_versions,
@@ -98,12 +99,14 @@ async def heartbeat(request: Request) -> Response:
     notice = agent_versions.notice_for(service.state, version)
     later = agent_versions.offered_to(service.state, version)
     facts = agent_versions.noted(facts_of(body), notice)
-    change, works = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
+    change, works, bundle = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
     if not works and not later:
         agent_versions.refuse_unsupported(notice)
     told: Json = {"interval": service.settings.heartbeat_seconds}
     if change:
         told["changeKey"] = True
+    if bundle:
+        told["bundle"] = bundle
     if notice:
         told["notice"] = notice.to_json()
     if later:
@@ -131,7 +134,8 @@ async def offer_key(request: Request) -> Response:
 
 def _beat(
     conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float
-) -> tuple[bool, bool]:
-    """Whether its key is to be changed, and whether it is in the middle of work."""
+) -> tuple[bool, bool, str | None]:
+    """Whether its key is to be changed, whether it is in the middle of work, which support bundle it is asked for."""
     presence.beat(conn, holder.oid, facts, now, offline_at)
-    return agent_keys.due(conn, jkt, now), presence.holds_lease(conn, holder.oid, now)
+    works, bundle = presence.holds_lease(conn, holder.oid, now), agent_bundles.wanted(conn, holder.key)
+    return agent_keys.due(conn, jkt, now), works, bundle
