@@ -10,6 +10,12 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.tls_server import TlsServer, tls_server
+from wherry.model.way import Proxy, Way
 
 
 class ConnectProxy(socketserver.ThreadingTCPServer):
@@ -94,3 +100,32 @@ def connect_proxy(user: str = "", password: str = "") -> Iterator[ConnectProxy]:
         finally:
             proxy.shutdown()
             thread.join()
+
+
+HOST = "plane.example"
+USER, PASSWORD = "wherry", "over the river %:@/"
+
+
+@dataclass
+class Far:
+    """A server of HTTPS that only its proxy finds, by a name that nobody else knows."""
+
+    server: TlsServer
+    proxy: ConnectProxy
+
+    @property
+    def there(self) -> str:
+        """Host and port as the proxy is asked for them."""
+        return urlsplit(self.server.url).netloc
+
+    def way(self, user: str = USER, password: str = PASSWORD) -> Way:
+        return Way(Proxy("127.0.0.1", self.proxy.port, user, password))
+
+
+@contextmanager
+def far_away(folder: Path) -> Iterator[Far]:
+    """A server behind a proxy that wants a password."""
+    with tls_server(folder, (HOST,)) as server, connect_proxy(USER, PASSWORD) as proxy:
+        proxy.names[HOST] = "127.0.0.1"
+        server.url = server.url.replace("127.0.0.1", HOST)
+        yield Far(server, proxy)

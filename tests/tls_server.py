@@ -156,10 +156,10 @@ def _make(owner: TlsServer) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def tls_server(folder: Path) -> Iterator[TlsServer]:
+def tls_server(folder: Path, hosts: tuple[str, ...] = ("127.0.0.1",)) -> Iterator[TlsServer]:
     """A server for the length of a test."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = TlsServer(folder)
+    server = TlsServer(folder, hosts)
     thread = threading.Thread(target=server._server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""This machine's clock: who tells it the time, and whether it listens.  Needs no right; called by the shell."""
+"""The clock of the machine: who tells it the time, and whether it listens.  Needs no right; called by the shell."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This one, at this moment."""
+        """The one that this runs on, at this moment."""
         try:
             return cls(socket.if_nameindex(), netlink.addresses(), netlink.routes())
         except OSError:

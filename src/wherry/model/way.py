@@ -55,7 +55,7 @@ class Proxy:
         """The proxy of a URL, or of HOST:PORT; raises `UsageError`."""
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
-            host, port = parts.hostname or "", parts.port or 80
+            host, port = parts.hostname or "", 80 if parts.port is None else parts.port
         except ValueError:
             host, port, parts = "", 0, urlsplit("")
         if parts.username is not None:

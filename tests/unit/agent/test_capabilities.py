@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.shell.test_shell import Script
+from tests.unit.agent.shell.script import Script
 from wherry.agent import capabilities
 from wherry.agent.capabilities import FOR_ALL, FOR_TARGETS, Lack, effective, missing
 from wherry.agent.shell import status

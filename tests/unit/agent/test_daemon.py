@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.connect_proxy import HOST, connect_proxy, far_away
 from tests.tls_server import CLIENT, TENANT, Answer, Authority, Request, TlsServer
 from wherry.agent import daemon as daemons
 from wherry.agent.daemon import EXIT_IDENTITY_GONE, EXIT_STOPPED, Options, run
@@ -20,6 +21,7 @@ from wherry.model.agent_versions import AVAILABLE, REQUIRED, Notice
 from wherry.model.errors import UsageError
 from wherry.model.ledger import Span, Token
 from wherry.model.options import JobOptions
+from wherry.model.way import Proxy, Way
 from wherry.model.wire import Grant, Place, RunOrder
 from wherry.trust.authority import fingerprint
 
@@ -132,6 +134,26 @@ def test_it_beats_and_asks_for_work_until_it_is_told_to_stop(plane: Plane, state
         assert wait(stop=True) == EXIT_STOPPED
 
     assert "hostName" in plane.server.seen("/agent/v1/heartbeat")[0].json
+
+
+def test_it_goes_by_its_proxy_and_by_another_as_soon_as_that_is_set(
+    tmp_path: Path, state: AgentState
+) -> None:
+    with far_away(tmp_path / "far") as far, connect_proxy() as other:
+        other.names[HOST] = "127.0.0.1"
+        plane = Plane(far.server, Authority(far.server))
+        plane.register(state)
+        state.keep_way(far.way())
+        with agent(state) as wait:
+            assert plane.beats.wait(LIMIT)
+            assert plane.polls.wait(LIMIT)
+            assert set(far.proxy.passed) == {far.there}
+            state.keep_way(Way(Proxy("127.0.0.1", other.port)))
+            while not other.passed:
+                plane.beats.clear()
+                assert plane.beats.wait(LIMIT)
+            plane.free.set()
+            assert wait(stop=True) == EXIT_STOPPED
 
 
 def test_it_outlives_a_control_plane_that_is_away(

@@ -22,8 +22,8 @@ Wanted = Mapping[str, Content | None]
 MADE_BY = "# Written by the machine's service of the Wherry agent (wherry agent helper).\n"
 _HOST_NAME, _HOSTS = "/etc/hostname", "/etc/hosts"
 _LOCAL_TIME, _ZONE = "/etc/localtime", "/etc/timezone"
-_TIME_SERVERS = "/etc/systemd/timesyncd.conf.d/10-wherry.conf"
-_RESOLVED = "/etc/systemd/resolved.conf.d/10-wherry.conf"
+_TIME_SERVERS = "/etc/systemd/timesyncd.conf.d/90-wherry.conf"
+_RESOLVED = "/etc/systemd/resolved.conf.d/90-wherry.conf"
 _RESOLVER = "/etc/resolv.conf"
 _TIMESYNCD = "/lib/systemd/systemd-timesyncd", "/usr/lib/systemd/systemd-timesyncd"
 _OWN_NAME = re.compile(r"^127\.0\.1\.1[ \t].*$", re.MULTILINE)
@@ -78,9 +78,9 @@ def subject(setting: Setting) -> Subject:
 
 def picture(system: System) -> dict[str, Any]:
     """How the machine is set, as its files tell."""
-    servers = re.search(r"^NTP=(.*)$", system.files.text(_TIME_SERVERS), re.MULTILINE)
+    servers = re.search(r"^NTP=(.+)$", system.files.text(_TIME_SERVERS), re.MULTILINE)
     resolver = re.findall(r"^nameserver[ \t]+(\S+)", system.files.text(_RESOLVER), re.MULTILINE)
-    own = re.search(r"^DNS=(.*)$", system.files.text(_RESOLVED), re.MULTILINE)
+    own = re.search(r"^DNS=(.+)$", system.files.text(_RESOLVED), re.MULTILINE)
     return {
         "hostName": system.files.text(_HOST_NAME).strip(),
         "timeServers": servers[1].split() if servers else [],
@@ -149,7 +149,7 @@ class _Timed:
             )
         if not self._servers:
             return {_TIME_SERVERS: None}
-        return {_TIME_SERVERS: _text(f"{MADE_BY}[Time]\nNTP={' '.join(self._servers)}\n")}
+        return {_TIME_SERVERS: _text(f"{MADE_BY}[Time]\nNTP=\nNTP={' '.join(self._servers)}\n")}
 
     def live(self, system: System) -> Any:
         return None
@@ -166,8 +166,9 @@ class _Resolved:
 
     def wanted(self, system: System) -> Wanted:
         if system.has_resolved:
-            # `~.`: these are asked for every name, not besides those that the networks name.
-            text = f"{MADE_BY}[Resolve]\nDNS={' '.join(self._servers)}\nDomains=~.\n"
+            # The empty line forgets what other files say; `~.`: these are asked for every name, not besides those
+            # that the networks name.
+            text = f"{MADE_BY}[Resolve]\nDNS=\nDNS={' '.join(self._servers)}\nDomains=~.\n"
             return {_RESOLVED: _text(text) if self._servers else None}
         if not self._servers:
             raise UsageError(

@@ -13,7 +13,7 @@ from wherry.model.errors import UsageError
 
 
 def show(here: Here) -> None:
-    """This machine's network, and the way to the control plane."""
+    """The machine's network, and the way to the control plane."""
     here.terminal.say(network_report.report(here.state.way()))
     server = here.state.server
     here.terminal.say(f"Control plane: {server or 'not set'}")

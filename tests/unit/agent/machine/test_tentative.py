@@ -203,10 +203,10 @@ def test_what_systemd_is_told(machine: Machine) -> None:
     assert files["etc/hosts"] == "127.0.0.1\tlocalhost\n127.0.1.1\tnew.example new\n"
     assert files["etc/timezone"] == "Europe/Berlin\n"
     assert files["etc/localtime"] == "/usr/share/zoneinfo/Europe/Berlin"
-    assert files["etc/systemd/timesyncd.conf.d/10-wherry.conf"].endswith(
-        "[Time]\nNTP=ntp.example 192.0.2.9\n"
+    assert files["etc/systemd/timesyncd.conf.d/90-wherry.conf"].endswith(
+        "[Time]\nNTP=\nNTP=ntp.example 192.0.2.9\n"
     )
-    assert "DNS=192.0.2.53\nDomains=~.\n" in files["etc/systemd/resolved.conf.d/10-wherry.conf"]
+    assert "DNS=\nDNS=192.0.2.53\nDomains=~.\n" in files["etc/systemd/resolved.conf.d/90-wherry.conf"]
     assert files["etc/systemd/network/10-wherry-lo0.network"].endswith(
         "[Match]\nName=lo0\n\n[Network]\nDHCP=no\nAddress=192.0.2.10/24\nGateway=192.0.2.1\n"
     )
