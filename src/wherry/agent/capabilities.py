@@ -6,6 +6,7 @@ Called by `daemon` and `shell.status`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,8 @@ _UNITS = (
 def preflight(directory: Path, sources: bool, targets: bool, ports: Sequence[int]) -> None:
     """Log what this process lacks, and keep it in an agent's state directory for whoever asks."""
     lacks = missing(effective(), sources=sources, targets=targets, ports=ports)
-    kept_file.replace(directory / _FILE, json.dumps([asdict(one) for one in lacks]).encode() + b"\n")
+    with contextlib.suppress(OSError):  # A full disk keeps no agent from its work; the log has it, too.
+        kept_file.replace(directory / _FILE, json.dumps([asdict(one) for one in lacks]).encode() + b"\n")
     for lack in lacks:
         tell(
             logging.WARNING, "capability.missing", f"{lack.trouble} {lack.remedy}", capability=lack.capability

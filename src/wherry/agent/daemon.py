@@ -31,6 +31,7 @@ from wherry.agent.state import AgentState, InUse, Registration
 from wherry.agent.supervisor import EXIT_UPGRADE
 from wherry.agent.upgrade import Upgrades
 from wherry.agent.version_notice import VersionNotice
+from wherry.client import kept_file
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
 from wherry.client.interruptible import Interruptible
@@ -93,6 +94,7 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     stopping, restarting = stopping or threading.Event(), threading.Event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(state.alone("run"))
+        kept_file.sweep(state.directory)
         stack.enter_context(log_lines.kept_in(state.directory))
         ports = (options.ssh_port, options.identity.port if options.identity else 0)
         capabilities.preflight(state.directory, bool(roots.sources), bool(roots.targets), ports)

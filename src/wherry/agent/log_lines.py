@@ -6,6 +6,7 @@ once a process, by the daemon; everything else uses `tell`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -21,7 +22,8 @@ from wherry.client import kept_file
 _FILE = "agent.log"
 _FILES = 4
 _FILE_BYTES = 4 * 1024 * 1024
-_log = logging.getLogger("wherry.agent")
+LOGGER = "wherry.agent"
+_log = logging.getLogger(LOGGER)
 
 
 class JsonLines(logging.Formatter):
@@ -70,7 +72,8 @@ def kept_in(directory: Path) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # What a full disk has not taken.
+            handler.close()
 
 
 def kept(directory: Path) -> list[Path]:

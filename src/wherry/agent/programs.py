@@ -133,13 +133,12 @@ class Programs:
     def take_back(self, code: str, detail: str, again_at: float) -> None:
         """The program on trial does not do: the one before it is the one to run."""
         now = self.choice
-        self._note(replace(now, version=now.before, trial=False, starts=0))
-        self.refuse(now.version, code, detail, again_at)
+        back = replace(now, version=now.before, trial=False, starts=0)
+        self._note(_refused(back, now.version, code, detail, again_at))
 
     def refuse(self, version: str, code: str, detail: str, again_at: float) -> None:
         """Note that a version did not do, so that it is not tried again and again."""
-        told = replace(self.choice, refused=version, code=code, detail=detail[:500], again_at=again_at)
-        self._note(told)
+        self._note(_refused(self.choice, version, code, detail, again_at))
 
     def _note(self, choice: Choice) -> bool:
         """Write, or remember where the disk is full: an agent that cannot write goes on all the same."""
@@ -155,3 +154,7 @@ class Programs:
 
     def _write(self, choice: Choice) -> None:
         kept_file.replace(self.folder / "chosen.json", json.dumps(asdict(choice)).encode() + b"\n")
+
+
+def _refused(now: Choice, version: str, code: str, detail: str, again_at: float) -> Choice:
+    return replace(now, refused=version, code=code, detail=detail[:500], again_at=again_at)
