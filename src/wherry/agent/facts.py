@@ -6,7 +6,6 @@ Reads the system, never fails: what cannot be known is empty or 0.  Called by `r
 from __future__ import annotations
 
 import os
-import platform
 import re
 import socket
 from pathlib import Path
@@ -23,8 +22,9 @@ _DMI = Path("/sys/class/dmi/id/product_uuid")
 _NOTHING = {"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"}
 
 
-def heartbeat(url: str) -> dict[str, Any]:
-    """The body of a heartbeat to the control plane at `url`."""
+def heartbeat(url: str, state: AgentState | None = None) -> dict[str, Any]:
+    """The body of a heartbeat to the control plane at `url`, with the SSH key of the agent of that state."""
+    key = ssh_host_key(state) if state is not None else ""
     return {
         "version": __version__,
         "hostName": host_name(),
@@ -33,6 +33,7 @@ def heartbeat(url: str) -> dict[str, Any]:
         "cores": cores(),
         "uptimeInSeconds": uptime_in_seconds(),
         "timeZone": time_zone(),
+        **({"sshHostKey": key} if key else {}),
     }
 
 
@@ -46,17 +47,14 @@ def ssh_host_key(state: AgentState) -> str:
 
 def registration(url: str, state: AgentState) -> dict[str, Any]:
     """What a registration says of the machine."""
-    told = heartbeat(url)
+    told = heartbeat(url, state)
     del told["uptimeInSeconds"]
-    key = ssh_host_key(state)
-    if key:
-        told["sshHostKey"] = key
     return {**told, "vmUuid": machine_uuid(state)}
 
 
 def host_name() -> str:
     """The machine's name, printable ASCII."""
-    return re.sub(r"[^\x20-\x7e]", "?", platform.node())[:128]
+    return re.sub(r"[^\x20-\x7e]", "?", socket.gethostname())[:128]
 
 
 def address(url: str) -> str:

@@ -25,6 +25,7 @@ _LOCAL_TIME, _ZONE = "/etc/localtime", "/etc/timezone"
 _TIME_SERVERS = "/etc/systemd/timesyncd.conf.d/90-wherry.conf"
 _RESOLVED = "/etc/systemd/resolved.conf.d/90-wherry.conf"
 _RESOLVER = "/etc/resolv.conf"
+_ASKS = "/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service"
 _TIMESYNCD = "/lib/systemd/systemd-timesyncd", "/usr/lib/systemd/systemd-timesyncd"
 _OWN_NAME = re.compile(r"^127\.0\.1\.1[ \t].*$", re.MULTILINE)
 
@@ -152,11 +153,15 @@ class _Timed:
         return {_TIME_SERVERS: _text(f"{MADE_BY}[Time]\nNTP=\nNTP={' '.join(self._servers)}\n")}
 
     def live(self, system: System) -> Any:
-        return None
+        return system.files.has(_ASKS)
 
     def settle(self, system: System, live: Any) -> None:
-        if system.is_run_by_systemd:
-            system.commands.run("timedatectl", "set-ntp", "true")
+        """Who names time servers wants them to be asked; the way back leaves that as it was."""
+        if not system.is_run_by_systemd:
+            return
+        asks = live is not False
+        system.commands.run("timedatectl", "set-ntp", "true" if asks else "false")
+        if asks:
             system.commands.run("systemctl", "restart", "systemd-timesyncd.service")
 
 

@@ -57,6 +57,7 @@ class Machine:
         return Tentative(self.system, lambda: self.now)
 
     def systemd(self) -> None:
+        self.write("etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", "")
         for name in ("run/systemd/system/x", "run/systemd/netif/state", "run/systemd/resolve/resolv.conf"):
             self.write(name, "")
 
@@ -184,6 +185,17 @@ def test_the_way_back_is_tried_again(machine: Machine) -> None:
     machine.tentative.expire()
     assert machine.tentative.waits is None
     assert machine.commands.ran[-1] == ("hostname", "old")
+
+
+def test_a_clock_that_nobody_was_asked_for_is_left_alone_again(machine: Machine) -> None:
+    machine.systemd()
+    (machine.root / "etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service").unlink()
+    machine.tentative.roll_back(machine.tentative.begin(TimeServers(("ntp.example",)), 30))
+    assert machine.commands.ran == [
+        ("timedatectl", "set-ntp", "true"),
+        ("systemctl", "restart", "systemd-timesyncd.service"),
+        ("timedatectl", "set-ntp", "false"),
+    ]
 
 
 def test_what_systemd_is_told(machine: Machine) -> None:
