@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from wherry.agent import facts, log_lines
+from wherry.agent import bundle_own, facts, log_lines
 from wherry.agent.state import AgentState
 from wherry.client import kept_file
 from wherry.model.text import without_secrets
@@ -27,7 +27,7 @@ from wherry.model.text import without_secrets
 LEFT_OUT = (
     "the keys of the agent's identity and its proofs of it (key*.pem, join.json)",
     "the verifier of the admin's password (admin.json) and the key of the SSH service (ssh_host_key)",
-    "command lines and environments of processes, which may hold secrets of others",
+    "command lines and environments of all processes but the agent's own, which may hold secrets of others",
     "names and contents of files of sources and targets; the copy log has those",
     "whatever looks like a token, a signature, a key or a password",
 )
@@ -101,6 +101,7 @@ def collect(state: AgentState, clock: Callable[[], float] = time.time) -> Bundle
 def _parts(state: AgentState) -> Iterator[tuple[str, Callable[[], str]]]:
     """Each file of a bundle, and how to come by it."""
     yield "own/health.json", partial(_health, state)
+    yield from bundle_own.parts(state)
     for name in _OF_STATE:
         if (state.directory / name).exists():
             yield f"root/{Path(name).name}", partial(_tail, state.directory / name)

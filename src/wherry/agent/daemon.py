@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from wherry.agent import capabilities, facts, keys, log_lines
+from wherry.agent.bundle_errand import BundleErrand
 from wherry.agent.identity_endpoint import IdentityOptions
 from wherry.agent.identity_tokens import served
 from wherry.agent.log_lines import tell
@@ -190,11 +191,13 @@ class Service:
     _gone: threading.Event = field(default_factory=threading.Event)
     _reached: bool = True
     _versions: VersionNotice = field(init=False)
+    _errand: BundleErrand = field(init=False)
     makes_room: bool = False
     """Whether another program waits to be started in place of this one."""
 
     def __post_init__(self) -> None:
         self._versions = VersionNotice(self.state.directory)
+        self._errand = BundleErrand(self.state)
 
     def run(self) -> bool:
         """Work until `stopping` or until the registration is another one; False when the identity is gone."""
@@ -234,6 +237,7 @@ class Service:
             finally:
                 self.options.manager.at_rest()
                 self._over.set()
+                self._errand.stop()
                 session.stop()
                 for line in lines:
                     line.interrupt()
@@ -283,6 +287,7 @@ class Service:
                 attempt = 0
                 self._note_reach(None)
                 self._change_key(protocol)
+                self._errand.wanted(protocol)
                 if self._upgraded(protocol):
                     return
                 self._over.wait(interval)
@@ -325,10 +330,7 @@ class Service:
             tell(logging.INFO, "key.change", "The agent has a new key.")
 
     def _facts(self) -> dict[str, Any]:
-        told = facts.heartbeat(self.registration.url)
-        key = facts.ssh_host_key(self.state)
-        if key:
-            told["sshHostKey"] = key
+        told = facts.heartbeat(self.registration.url, self.state)
         failed = self.options.upgrades.told() if self.options.upgrades else None
         return {**told, "upgrade": failed} if failed else told
 

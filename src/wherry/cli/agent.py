@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_machine, agent_service, agent_settings
+from wherry.cli import agent_bundle, agent_machine, agent_service, agent_settings
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -68,6 +68,7 @@ def delete(
         here.api.delete(here.at.of_mover("agents", name), wait=not no_wait)
 
 
+agent_bundle.add_to(app)
 agent_machine.add_to(app)
 agent_service.add_to(app)
 agent_settings.add_to(app)

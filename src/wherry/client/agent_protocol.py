@@ -22,6 +22,7 @@ from wherry import __version__
 from wherry.client.connection import TIMEOUT, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
+from wherry.model import ids
 from wherry.model.agent_versions import Notice
 from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, UsageError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
@@ -64,7 +65,8 @@ class AgentProtocol:
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
     What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
-    program that is there to be fetched; `notice`, that this one is old.  `version` is what it asks for work as.
+    program that is there to be fetched; `notice`, that this one is old; `bundle`, a support bundle that somebody asks
+    for.  `version` is what it asks for work as.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class AgentProtocol:
         with _over(line) as options:
             found = self._once("POST", "/heartbeat", facts, **options)
         self.key_is_due = bool(found.get("changeKey"))
+        self.bundle: str | None = None
         self.offered = str(found["package"])[:64] if found.get("package") else None
         with _well_formed():
             self.notice = Notice.from_json(found["notice"]) if found.get("notice") else None
@@ -97,6 +100,8 @@ class AgentProtocol:
         with _over(line) as options:
             found = self._once("POST", "/leases", told, timeout=timeout, **options)
         with _well_formed():
+        asked = str(found.get("bundle") or "")
+        self.bundle = asked if ids.GUID.fullmatch(asked) else None
             return Grant.from_json(found) if found else None
 
     def offer_key(self, offer: str) -> None:

@@ -305,7 +305,7 @@ def test_a_thread_that_fails_ends_the_process(
 ) -> None:
     plane.register(state)
 
-    def broken(_url: str) -> dict[str, Any]:
+    def broken(*_: object) -> dict[str, Any]:
         raise ZeroDivisionError
 
     monkeypatch.setattr("wherry.agent.facts.heartbeat", broken)
