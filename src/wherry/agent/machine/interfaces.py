@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from wherry.agent.machine.verbs import Addresses
 from wherry.model.errors import UsageError
 
 _FOLDER = "/etc/systemd/network"
+_CHANGE_SECONDS = 20.0
+_LOOK_SECONDS = 0.1
 _OURS = re.compile(r"10-wherry-(.+)\.network")
 
 
@@ -84,6 +87,29 @@ def live(interface: str) -> dict[str, Any]:
             for one in netlink.routes()
             if one.interface == interface and not one.is_made_by_kernel
         ],
+    }
+
+
+def await_change(setting: Addresses) -> None:
+    """Wait until an interface has its new addresses: what is tested earlier may still go by the old ones.
+
+    Not for ever: whether all is well is for others to judge.
+    """
+    until = time.monotonic() + _CHANGE_SECONDS
+    while not _has(setting) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+
+
+def _has(setting: Addresses) -> bool:
+    found = [
+        one for one in netlink.addresses() if one.interface == setting.interface and not one.is_link_local
+    ]
+    if setting.dhcp:
+        return any(not one.fixed for one in found)
+    told, wanted = {str(one) for one in found}, set(setting.addresses)
+    # Of IPv6 there may be more, by the announcements of routers.
+    return wanted <= told and {one for one in told if ":" not in one} == {
+        one for one in wanted if ":" not in one
     }
 
 

@@ -206,13 +206,16 @@ class _Addressed:
         }
 
     def live(self, system: System) -> Any:
-        return None if system.has_networkd else interfaces.live(self._setting.interface)
+        # systemd-networkd finds the way back by its files alone.
+        return {} if system.has_networkd else interfaces.live(self._setting.interface)
 
     def settle(self, system: System, live: Any) -> None:
         name = self._setting.interface
         if system.has_networkd:
             system.commands.run("networkctl", "reload")
             system.commands.run("networkctl", "reconfigure", name)
+            if live is None:
+                interfaces.await_change(self._setting)
         elif live is not None:
             interfaces.restore(system.commands, name, live)
         else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.agent.machine import subjects
+from wherry.agent.machine import interfaces, subjects
 from wherry.agent.machine.commands import CommandFailed
 from wherry.agent.machine.files import Files
 from wherry.agent.machine.subjects import System
@@ -92,6 +92,7 @@ SETTINGS: list[Setting] = [
 @pytest.fixture(autouse=True)
 def _an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "lo0")])
+    monkeypatch.setattr(interfaces, "_CHANGE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("systemd", [False, True])
