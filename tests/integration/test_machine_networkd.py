@@ -37,9 +37,7 @@ dbus-daemon --system --nofork --nopidfile &
 while [ ! -S /run/dbus/system_bus_socket ]; do sleep 0.1; done
 /lib/systemd/systemd-networkd &
 while ! networkctl list >/dev/null 2>&1; do sleep 0.1; done
-"$@" &
-trap 'kill $(jobs -p); wait' TERM
-wait
+exec "$@"
 """
 
 
@@ -90,14 +88,31 @@ def _served(name: str, address: Path) -> Iterator[MachineClient]:
         "--agent-user",
         "root",
     ]
-    command = ["unshare", "--mount", "ip", "netns", "exec", name, "sh", "-c", _INSIDE, "sh", *service]
+    # Whatever is begun there ends with it.
+    command = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "ip",
+        "netns",
+        "exec",
+        name,
+        "sh",
+        "-c",
+        _INSIDE,
+        "sh",
+        *service,
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             until(lambda: address.exists() or process.poll() is not None, 60)
             assert process.poll() is None
             yield MachineClient(address)
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
 
 

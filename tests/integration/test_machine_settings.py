@@ -21,9 +21,16 @@ import pytest
 
 from tests.integration.agents import until
 from tests.namespaces import NUMBER, NamespacesMissing, inside
+from tests.tls_server import Answer, tls_server
+from tests.unit.agent.shell.script import Script
 from wherry.agent import netlink
 from wherry.agent.machine.client import MachineClient
 from wherry.agent.machine.verbs import Addresses, HostName, TimeZone
+from wherry.agent.shell import shell, trial
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.menus import MENUS
+from wherry.agent.shell.terminal import Closed
+from wherry.agent.state import AgentState
 from wherry.model.errors import UsageError
 
 _NETWORK = f"10.{NUMBER // 250 % 120}.{NUMBER % 250}"
@@ -162,6 +169,34 @@ def test_addresses_are_set_and_taken_back_unless_confirmed(machine: Machine) -> 
         assert machine.client.show()["interfaces"] == [
             {"name": LINK, "dhcp": False, "addresses": [f"{NEW}/26"], "gateways": [HERE]}
         ]
+
+
+def test_the_shell_keeps_addresses_that_reach_the_control_plane_and_no_others(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "_TRY_SECONDS", 0.1)
+    state = AgentState(tmp_path / "agent")
+
+    def typed(menu: str, does: str, *lines: str) -> str:
+        number = 1 + next(at for at, one in enumerate(MENUS[menu].entries) if one.does == does)
+        script = Script([str(number), *lines])
+        here = Here(script, state, helper=machine.client.socket)
+        with suppress(Closed):
+            inside(machine.name, lambda: shell.run(here, menu))
+        return script.text
+
+    with tls_server(tmp_path / "server", (HERE,), HERE) as server, machine.served():
+        server.on("GET", "/healthz", Answer(200, {}))
+        state.trust_server(server.url, server.ca.certificate)
+        shown = typed("update_network", "addresses", LINK, "static", "198.51.100.2/24", "none")
+        assert "The control plane was not reached any more. The setting is taken back" in shown
+        assert (machine.addresses(), machine.gateways()) == ([f"{OLD}/26"], [HERE])
+        shown = typed("update_network", "addresses", LINK, "static", f"{NEW}/26", HERE)
+        assert "Done. The control plane is reached as before." in shown
+        shown = typed("network", "show_network")
+        assert f"IP Address and mask: {NEW}/26" in shown
+        assert f"default via {HERE} proto boot" in shown
+        assert f"Address of this machine on the way to it: {NEW}" in shown
 
 
 def test_host_name_and_time_zone_are_set(machine: Machine) -> None:
