@@ -14,9 +14,11 @@ from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
 from tests.unit.agent.shell.test_shell import number as entry
 from tests.unit.agent.shell.test_shell import typed
+from wherry.agent import job_places
 from wherry.agent.shell.menus import QUIT
 from wherry.agent.state import AgentState
 
+PLACES = (("source", "src", "source"), ("target", "dst", "target"))
 ENDED = ("Succeeded", "Failed", "Canceled")
 
 
@@ -252,6 +254,8 @@ def test_the_shell_tells_how_the_runs_of_its_agent_stand(
             )
         ]
     told, failed, some, everything = shown
+    reached = [(one.what, one.url, one.passed) for one in job_places.checked(state)]
+    assert reached == [(f"{side} {name}", str(tree / folder), True) for side, name, folder in PLACES]
     assert "the control plane answers this agent" in told
     assert f"j:{run}\n    Succeeded, " in told
     assert "Items Transferred" in told

@@ -13,7 +13,7 @@ from tests.unit.control.stage import MOVER
 from tests.unit.control.world import World
 from wherry.control.arm.agent_bundles import DOWNLOAD, REQUEST
 from wherry.control.plane import Plane
-from wherry.control.services import agent_bundles
+from wherry.control.services import agent_bundles, presence
 from wherry.trust.roles import READER
 
 BUNDLES = "/agents/bundles"
@@ -87,3 +87,13 @@ async def test_attack_50_readers_see_bundles_and_neither_ask_for_them_nor_fetch_
     async with world.browser(world.person()) as nobody:
         assert (await shown(nobody, world)).status_code == 404
     assert results(world, DOWNLOAD) == ["denied"]
+
+
+async def test_the_key_of_an_agents_ssh_service_is_on_the_page_of_agents(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    key = "SHA256:" + "a" * 43
+    with world.staged() as stage:
+        facts = {"wherry": {"sshHostKey": key}}
+        presence.beat(stage.conn, world.agent.oid, facts, stage.now, stage.now + 90)
+    assert f"SSH host key {key}" in (await admin.get("/agents")).text

@@ -9,11 +9,12 @@ import pytest
 
 from tests.unit.agent.shell.script import CTRL_C, Script
 from wherry.agent import bundle
-from wherry.agent.shell import network, shell
+from wherry.agent.shell import network, registration, shell
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import MENUS, NEWER, QUIT, Menu
 from wherry.agent.shell.terminal import Closed
 from wherry.agent.state import AgentState
+from wherry.client.device_code import DeviceCode
 from wherry.model import ids
 
 
@@ -218,10 +219,31 @@ def test_the_questions_of_a_registration(state: AgentState, monkeypatch: pytest.
     state.trust_server("https://127.0.0.1:9", b"no certificate")
     wrong = "no guid", "/subscriptions/1/resourceGroups/g"
     mover = ids.mover_id("6f6c1b7c-0d28-4a1f-a0f3-0b7b7d3c2f55", "g", "m")
-    shown = typed(state, number("main", "registration"), *wrong, mover, "-", "agent", "scope", "").shown
+    tags = "site", "a/b=1", "site=north, owner = me"
+    shown = typed(
+        state, number("main", "registration"), *wrong, mover, "-", "agent", "scope", "", *tags
+    ).shown
     assert "A subscription ID is a GUID, as `wherry env` prints it." in shown
     assert "This is not the resource ID of a storage mover." in shown
     assert "This is not a valid agent name." in shown
     assert "This is not the resource ID of a private link scope." in shown
+    assert "'site' is no tag: NAME=VALUE is expected." in shown
+    assert any(text.startswith("'a/b' is no name of a tag") for text in shown)
+    assert "[trust] https://127.0.0.1:9 was trusted before." in shown
     assert not any(text.startswith("Resource group name") for text in shown)
     assert state.registration() is None
+
+
+def test_each_minute_it_is_said_how_long_a_code_is_good_for(
+    state: AgentState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("wherry.agent.shell.registration.time.monotonic", lambda: now)
+    script = Script([])
+    waiting = registration._Waiting(Here(script, state))
+    waiting.for_(DeviceCode("ABCD-EFGH", "https://plane/device", "", "", 5.0, 900.0, now + 900, "secret"))
+    for seconds in (5.0, 54.0, 1.0, 5.0, 55.0):
+        now += seconds
+        waiting(0.0)
+    said = [text for text in script.shown if "ABCD-EFGH" in text]
+    assert said == [f"The code ABCD-EFGH is good for {minutes} more minutes." for minutes in (14, 13)]
