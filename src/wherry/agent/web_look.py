@@ -17,9 +17,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from wherry.agent.identity_endpoint import PORT_FILE
 from wherry.agent.state import AgentState
+from wherry.client.outward import context_for
 from wherry.model import addresses
 from wherry.model.errors import UsageError
-from wherry.trust.authority import client_context
+from wherry.model.way import Proxy, Way
+from wherry.stores.http.tunnel import ProxyRefused, open_way
 
 SECONDS = 10.0
 METHODS = ("HEAD", "GET")
@@ -32,14 +34,23 @@ def look(state: AgentState, url: str, method: str = "HEAD") -> Iterator[str]:
     parts = _split(url)
     host, secure = str(parts.hostname), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    found = _addresses(state, host, port)
+    if port == _identity_port(state):
+        raise UsageError(
+            f"Port {port} is that of this agent's own identity endpoint, which is not shown here."
+        )
+    way = state.way()
+    proxy = way.proxy_to(host) if secure else None
+    found = _addresses(host, port) if proxy is None else _door(proxy, host)
     with ExitStack() as stack:
         plain = stack.enter_context(_connected(found))
         peer = plain.getpeername()
         yield f"Connected to {peer[0]} port {peer[1]}"
+        if proxy is not None:
+            _pass(plain, proxy, host, port)
+            yield f"The proxy {proxy.url} opens the way to {host} port {port}"
         line = plain
         if secure:
-            line = stack.enter_context(_context(state, parts).wrap_socket(plain, server_hostname=host))
+            line = stack.enter_context(_context(state, parts, way).wrap_socket(plain, server_hostname=host))
             yield from _sealed(line)
         asking = http.client.HTTPConnection(host, port)
         asking.sock = line
@@ -73,18 +84,33 @@ def _target(parts: SplitResult) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
-def _addresses(state: AgentState, host: str, port: int) -> list[tuple[str, int]]:
+def _door(proxy: Proxy, host: str) -> list[tuple[str, int]]:
+    """Where the proxy is.  It looks names up itself: only an address that is given as one can be judged."""
+    if addresses.read(host) is not None:
+        _judge(host)
+    found = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    return [(str(where[0]), proxy.port) for *_, where in found]
+
+
+def _pass(line: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    try:
+        open_way(line, proxy, host, port)
+    except ProxyRefused as refused:
+        raise UsageError(f"There is no way by the proxy: {refused}.") from refused
+
+
+def _addresses(host: str, port: int) -> list[tuple[str, int]]:
     """Where to connect to; refuses as a whole what leads to one address that nobody may be sent to."""
-    if port == _identity_port(state):
-        raise UsageError(
-            f"Port {port} is that of this agent's own identity endpoint, which is not shown here."
-        )
     found = [str(where[0]) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in found:
-        read = addresses.read(address)
-        if read is None or addresses.is_never_a_service(read):
-            raise UsageError(f"{address} is asked nothing: there clouds tell machines their secrets.")
+        _judge(address)
     return [(address, port) for address in dict.fromkeys(found)]
+
+
+def _judge(address: str) -> None:
+    read = addresses.read(address)
+    if read is None or addresses.is_never_a_service(read):
+        raise UsageError(f"{address} is asked nothing: there clouds tell machines their secrets.")
 
 
 def _identity_port(state: AgentState) -> int:
@@ -105,12 +131,15 @@ def _connected(found: list[tuple[str, int]]) -> socket.socket:
     raise last or OSError("the name has no address")
 
 
-def _context(state: AgentState, parts: SplitResult) -> ssl.SSLContext:
-    """The agent's own authority for its own control plane, the system's for everybody else."""
+def _context(state: AgentState, parts: SplitResult, way: Way) -> ssl.SSLContext:
+    """The agent's own authority for its own control plane, the system's for everybody else; its owner's for all."""
     own = urlsplit(state.server or "")
     if own.hostname and (parts.hostname, parts.port or 443) == (own.hostname, own.port or 443):
-        return client_context(state.ca_file)
-    return ssl.create_default_context()
+        return context_for(state.ca_file, way)
+    context = ssl.create_default_context()
+    if way.ca_pem:
+        context.load_verify_locations(cadata=way.ca_pem)
+    return context
 
 
 def _sealed(line: ssl.SSLSocket) -> Iterator[str]:

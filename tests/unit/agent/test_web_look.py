@@ -6,9 +6,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests.connect_proxy import far_away
 from tests.tls_server import TlsServer
 from wherry.agent import web_look
 from wherry.agent.identity_endpoint import PORT_FILE
@@ -60,6 +62,22 @@ def test_the_certificate_of_the_own_control_plane_is_judged_by_the_own_authority
     assert shown[2].startswith("Certificate of ")
     assert any(line.startswith("  good for ") for line in shown)
     assert any(line.startswith("HTTP/") for line in shown)
+
+
+def test_a_proxy_is_gone_by_and_its_refusal_told(state: AgentState, tmp_path: Path) -> None:
+    with far_away(tmp_path / "far") as far:
+        state.trust_server(far.server.url, far.server.ca_file.read_bytes())
+        state.keep_way(far.way())
+        shown = list(web_look.look(state, far.server.url))
+        assert shown[1].startswith(
+            f"The proxy http://127.0.0.1:{far.proxy.port} opens the way to plane.example"
+        )
+        assert any(line.startswith("HTTP/") for line in shown)
+        far.proxy.closed_to.add(far.there)
+        with pytest.raises(UsageError, match=r"no way by the proxy.*403 Forbidden"):
+            list(web_look.look(state, far.server.url))
+        with pytest.raises(UsageError, match="there clouds tell machines their secrets"):
+            list(web_look.look(state, "https://169.254.169.254/"))
 
 
 def test_a_certificate_of_nobody_known_ends_it(state: AgentState, server: TlsServer) -> None:
