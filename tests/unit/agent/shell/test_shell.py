@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -238,7 +239,7 @@ def test_each_minute_it_is_said_how_long_a_code_is_good_for(
     state: AgentState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("wherry.agent.shell.registration.time.monotonic", lambda: now)
+    monkeypatch.setattr(registration, "time", SimpleNamespace(monotonic=lambda: now))
     script = Script([])
     waiting = registration._Waiting(Here(script, state))
     waiting.for_(DeviceCode("ABCD-EFGH", "https://plane/device", "", "", 5.0, 900.0, now + 900, "secret"))
