@@ -24,6 +24,7 @@ from tests.namespaces import NUMBER, NamespacesMissing, inside
 from tests.tls_server import Answer, tls_server
 from tests.unit.agent.shell.script import Script
 from wherry.agent import netlink
+from wherry.agent.machine import service
 from wherry.agent.machine.client import MachineClient
 from wherry.agent.machine.verbs import Addresses, HostName, TimeZone
 from wherry.agent.shell import shell, trial
@@ -146,7 +147,7 @@ def _ip(*words: str) -> None:
 
 def test_addresses_are_set_and_taken_back_unless_confirmed(machine: Machine) -> None:
     elsewhere = Addresses(LINK, False, ("198.51.100.2/24",), ("198.51.100.1",))
-    with machine.served() as service:
+    with machine.served() as running:
         assert machine.reached_from() == OLD
         change = machine.client.begin(Addresses(LINK, False, (f"{NEW}/26",), (HERE,)))
         assert machine.reached_from() == NEW
@@ -160,8 +161,8 @@ def test_addresses_are_set_and_taken_back_unless_confirmed(machine: Machine) -> 
         assert machine.reached_from() == NEW
         machine.client.begin(elsewhere, 600)
         assert machine.addresses() == ["198.51.100.2/24"]
-        service.send_signal(signal.SIGKILL)
-        service.wait()
+        running.send_signal(signal.SIGKILL)
+        running.wait()
         assert machine.reached_from() == ""
     # What a crash has left is taken back, and what was confirmed stays.
     with machine.served():
@@ -201,11 +202,11 @@ def test_the_shell_keeps_addresses_that_reach_the_control_plane_and_no_others(
 
 def test_host_name_and_time_zone_are_set(machine: Machine) -> None:
     ours = socket.gethostname()
-    with machine.served() as service:
+    with machine.served() as running:
 
         def name() -> str:
             told = subprocess.run(
-                ["nsenter", "-t", str(service.pid), "-u", "hostname"],
+                ["nsenter", "-t", str(running.pid), "-u", "hostname"],
                 check=True,
                 capture_output=True,
                 text=True,
@@ -224,8 +225,8 @@ def test_host_name_and_time_zone_are_set(machine: Machine) -> None:
         machine.client.begin(HostName("mover-8"), 2)
         until(lambda: machine.client.show()["pending"] is None)
         assert name() == "mover-7"
-        service.terminate()
-        assert service.wait() == 0
+        running.terminate()
+        assert running.wait() == 0
         assert not machine.client.socket.exists()
     assert socket.gethostname() == ours
 
@@ -258,6 +259,13 @@ def test_attack_45_nobody_but_root_and_the_agent_is_answered(machine: Machine) -
         begun = time.monotonic()
         assert machine.client.show()["pending"] is None
         assert time.monotonic() - begun < 20
+
+
+def test_a_second_service_does_not_take_the_place_of_the_first(machine: Machine) -> None:
+    with machine.served():
+        with pytest.raises(UsageError, match="Another process listens"):
+            service.serve(service.Options(machine.client.socket, USER, machine.root))
+        assert machine.client.show()["pending"] is None
 
 
 def test_without_the_service_it_is_said_what_to_start(tmp_path: Path) -> None:

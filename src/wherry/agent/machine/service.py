@@ -52,6 +52,7 @@ def serve(
     """Serve until SIGTERM; what waits to be confirmed then is taken back at the next start."""
     system = System(Files(options.root), commands or Programs())
     with _listening(options.socket) as listener, _until_signal() as stopping:
+        log_lines.configure()
         service = Service(system, options.agent_user)
         service.begin()
         tell(logging.INFO, "ready", "The machine's service listens.", socket=str(options.socket))
@@ -159,11 +160,7 @@ def _read(line: socket.socket, until: float) -> bytes | None:
 @contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
     """The socket at `path`, in place of one that an earlier process has left."""
-    try:
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
-    except FileNotFoundError:
-        pass
+    _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     # Anybody may knock, the kernel says who it is.  By the umask: the folder may be another user's, who could put a
     # link in the socket's place before its mode was changed.
@@ -185,6 +182,24 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
+def _clear(path: Path) -> None:
+    """Remove what an earlier process has left; raises `UsageError` when one is still there."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
+            line.settimeout(_PEER_SECONDS)
+            line.connect(str(path))
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as trouble:
+        raise UsageError(f"Cannot listen at {path}: {trouble.strerror}.") from trouble
+    else:
+        raise UsageError(f"Another process listens at {path} already.")
+
+
 @contextmanager
 def _until_signal() -> Iterator[list[int]]:
     """What SIGTERM or SIGINT leave a number in."""
@@ -195,7 +210,6 @@ def _until_signal() -> Iterator[list[int]]:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        log_lines.configure()
         yield seen
     finally:
         for number, handler in before.items():

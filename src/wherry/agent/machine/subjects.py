@@ -21,7 +21,7 @@ Wanted = Mapping[str, Content | None]
 
 MADE_BY = "# Written by the machine's service of the Wherry agent (wherry agent helper).\n"
 _HOST_NAME, _HOSTS = "/etc/hostname", "/etc/hosts"
-_LOCAL_TIME, _ZONE = "/etc/localtime", "/etc/timezone"
+_LOCAL_TIME, _ZONE, _ZONES = "/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo"
 _TIME_SERVERS = "/etc/systemd/timesyncd.conf.d/90-wherry.conf"
 _RESOLVED = "/etc/systemd/resolved.conf.d/90-wherry.conf"
 _RESOLVER = "/etc/resolv.conf"
@@ -123,7 +123,10 @@ class _Zoned:
         self._zone = setting.zone
 
     def wanted(self, system: System) -> Wanted:
-        files = {_LOCAL_TIME: Content(link=f"/usr/share/zoneinfo/{self._zone}")}
+        known = f"{_ZONES}/{self._zone}"
+        if system.files.has(_ZONES) and not system.files.has(known):
+            raise UsageError(f"{known} is not there. Install the package tzdata.")
+        files = {_LOCAL_TIME: Content(link=known)}
         if system.files.has(_ZONE):
             files[_ZONE] = _text(f"{self._zone}\n")
         return files
