@@ -26,10 +26,10 @@ from wherry.agent.identity_tokens import served
 from wherry.agent.log_lines import tell
 from wherry.agent.register import trust
 from wherry.agent.roots import Roots
-from wherry.agent.service_manager import ServiceManager
 from wherry.agent.session import Session
 from wherry.agent.state import AgentState, InUse, Registration
 from wherry.agent.supervisor import EXIT_UPGRADE
+from wherry.agent.systemd import Systemd
 from wherry.agent.upgrade import Upgrades
 from wherry.agent.version_notice import VersionNotice
 from wherry.client import kept_file
@@ -67,7 +67,7 @@ class Options:
     `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
     are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.  `upgrades`:
     whose programs the agent may become; None for nobody's.  `admin_shell` serves it while
-    the agent runs, registered or not, at `ssh_port`.  `manager` is told how the agent stands.
+    the agent runs, registered or not, at `ssh_port`.  `systemd` is told how the agent stands.
     """
 
     url: str | None = None
@@ -82,7 +82,7 @@ class Options:
     upgrades: Upgrades | None = None
     admin_shell: Callable[[AgentState], AbstractContextManager[None]] = _no_shell
     ssh_port: int = 0
-    manager: ServiceManager = field(default_factory=ServiceManager)
+    systemd: Systemd = field(default_factory=Systemd)
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -100,13 +100,13 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
         ports = (options.ssh_port, options.identity.port if options.identity else 0)
         capabilities.preflight(state.directory, bool(roots.sources), bool(roots.targets), ports)
         stack.enter_context(options.admin_shell(state))
-        options.manager.ready("It begins.")
+        options.systemd.ready("It begins.")
         if threading.current_thread() is threading.main_thread():
             restarting = _stop_on_signals(stopping)
         if options.url is not None:
             _meet(state, options.url, options, stopping)
         while not stopping.is_set():
-            registration = _await_registration(state, options.manager, stopping)
+            registration = _await_registration(state, options.systemd, stopping)
             if registration is None:
                 continue
             service = Service(state, registration, options, roots, stopping)
@@ -115,7 +115,7 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
             if service.makes_room:
                 return EXIT_UPGRADE
         if not restarting.is_set():
-            options.manager.stopping()
+            options.systemd.stopping()
     tell(logging.INFO, "stopped", "The agent has stopped.")
     return EXIT_RESTART if restarting.is_set() else EXIT_STOPPED
 
@@ -150,14 +150,14 @@ def _meet(state: AgentState, url: str, options: Options, stopping: threading.Eve
         except Unreachable as trouble:
             attempt += 1
             tell(logging.WARNING, "unreachable", str(trouble))
-            options.manager.feed()
+            options.systemd.feed()
             stopping.wait(pause(attempt, _LONGEST_PAUSE))
         else:
             return
 
 
 def _await_registration(
-    state: AgentState, manager: ServiceManager, stopping: threading.Event
+    state: AgentState, systemd: Systemd, stopping: threading.Event
 ) -> Registration | None:
     """The registration, as soon as there is one; None when the agent is to stop."""
     told = False
@@ -171,9 +171,9 @@ def _await_registration(
                 "unregistered",
                 "This agent is not registered. It waits; register it with: wherry agent register.",
             )
-            manager.status("It waits to be registered.")
+            systemd.status("It waits to be registered.")
             told = True
-        manager.feed()
+        systemd.feed()
         stopping.wait(_WATCH_SECONDS)
     return None
 
@@ -226,7 +226,7 @@ class Service:
             way=identity.way,
         )
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
-        self.options.manager.status(f"At work as {self.registration.agent}.")
+        self.options.systemd.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
             futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]
             futures += [
@@ -235,7 +235,7 @@ class Service:
             try:
                 self._watch(futures, identity.way)
             finally:
-                self.options.manager.at_rest()
+                self.options.systemd.at_rest()
                 self._over.set()
                 self._errand.stop()
                 session.stop()
@@ -253,7 +253,7 @@ class Service:
     def _watch(self, futures: Iterable[Future[None]], way: Way) -> None:
         """Until it is time to stop: told to, a thread has ended, or registration or way out are other ones."""
         while not self.stopping.wait(_WATCH_SECONDS):
-            self.options.manager.feed()
+            self.options.systemd.feed()
             if any(future.done() for future in futures):
                 return
             if self.state.registration() != self.registration:
@@ -273,7 +273,7 @@ class Service:
         """Tell the control plane again and again that the agent is alive."""
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
-            self.options.manager.turned()
+            self.options.systemd.turned()
             try:
                 interval = protocol.heartbeat(self._facts(), line)
                 self._versions.heard(protocol.notice)
@@ -354,10 +354,10 @@ class Service:
                 tell(logging.ERROR, code.replace("_", "."), str(trouble), code=LAPSED[code])
             else:
                 tell(logging.WARNING, "unreachable", str(trouble))
-            self.options.manager.status(str(trouble))
+            self.options.systemd.status(str(trouble))
         if trouble is None and not self._reached:
             tell(logging.INFO, "reachable", "The control plane answers again.")
-            self.options.manager.status(f"At work as {self.registration.agent}.")
+            self.options.systemd.status(f"At work as {self.registration.agent}.")
         self._reached = trouble is None
 
     def _forget_if_gone(self) -> bool:

@@ -262,7 +262,8 @@ def _console(wanted: Wanted) -> str:
             ("Environment", "TERM=linux"),
             ("StandardInput", "tty"),
             ("StandardOutput", "tty"),
-            ("StandardError", "journal"),
+            # Where Python asks its questions.
+            ("StandardError", "tty"),
             ("TTYPath", "/dev/%I"),
             ("TTYReset", "yes"),
             ("TTYVHangup", "yes"),

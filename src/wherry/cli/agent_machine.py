@@ -218,7 +218,7 @@ def run(
     from wherry.agent.daemon import EXIT_RESTART, Options
     from wherry.agent.daemon import run as be_agent
     from wherry.agent.identity_endpoint import AUDIENCES, IdentityOptions
-    from wherry.agent.service_manager import ServiceManager
+    from wherry.agent.systemd import Systemd
 
     if identity_endpoint is None and (identity_audience or identity_group):
         raise UsageError("--identity-audience and --identity-group need --identity-endpoint PORT.")
@@ -234,7 +234,7 @@ def run(
         raise typer.Exit(_supervise(agent, upgrades))
     options = Options(
         url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
-        identity=identity, upgrades=upgrades, manager=ServiceManager.named(),
+        identity=identity, upgrades=upgrades, systemd=Systemd.named(),
     )  # fmt: skip
     if ssh_listen is not None:
         from wherry.agent.shell import menus, ssh
@@ -330,7 +330,7 @@ def check(
     """Whether this machine reaches what its agent needs, step by step, as JSON; fails when it does not."""
     import json
 
-    from wherry.agent import job_places, network_check
+    from wherry.agent import job_places, last_check, network_check
     from wherry.cli.exits import Exit
 
     agent = opened(state)
@@ -338,6 +338,7 @@ def check(
     results = [network_check.check(one) for one in wanted]
     if url is None:
         results += job_places.checked(agent)
+        last_check.keep(agent, results)
     print(json.dumps([one.to_json() for one in results], indent=2))
     if not all(one.passed for one in results):
         raise typer.Exit(Exit.UNREACHABLE)

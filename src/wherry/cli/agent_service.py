@@ -142,14 +142,14 @@ def identity_endpoint(
     from wherry.agent.challenges import FOLDER
     from wherry.agent.identity_endpoint import AUDIENCES, IdentityEndpoint, IdentityOptions
     from wherry.agent.identity_tokens import asked_at
-    from wherry.agent.service_manager import ServiceManager
+    from wherry.agent.systemd import Systemd
 
     log_lines.configure()
-    manager, over = ServiceManager.named(), threading.Event()
+    systemd, over = Systemd.named(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     options = IdentityOptions(port, tuple(identity_audience or AUDIENCES), identity_group, folder or FOLDER)
     with closing(IdentityEndpoint(options, asked_at(socket), directory)):
-        manager.ready("Programs of this machine get tokens.")
+        systemd.ready("Programs of this machine get tokens.")
         over.wait()
-        manager.stopping()
+        systemd.stopping()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.agent.service_manager import STUCK_SECONDS, ServiceManager
+from wherry.agent.systemd import STUCK_SECONDS, Systemd
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def told(listener: socket.socket) -> list[str]:
 
 
 def test_it_is_told_what_happens(listener, tmp_path):
-    manager = ServiceManager.named({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "8000000"})
-    manager.ready("It begins.")
-    manager.status("At work.")
-    manager.feed()
-    manager.stopping()
+    systemd = Systemd.named({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "8000000"})
+    systemd.ready("It begins.")
+    systemd.status("At work.")
+    systemd.feed()
+    systemd.stopping()
     assert told(listener) == [
         "READY=1\nSTATUS=It begins.",
         "STATUS=At work.",
@@ -44,30 +44,30 @@ def test_it_is_told_what_happens(listener, tmp_path):
 
 def test_the_watchdog_is_fed_while_the_other_thread_turns_too(listener, tmp_path):
     now = 0.0
-    manager = ServiceManager(str(tmp_path / "notify"), 8.0, clock=lambda: now)
-    manager.turned()
-    manager.feed()
+    systemd = Systemd(str(tmp_path / "notify"), 8.0, clock=lambda: now)
+    systemd.turned()
+    systemd.feed()
     now = 1.0
-    manager.feed()
+    systemd.feed()
     assert told(listener) == ["WATCHDOG=1"]
     now = STUCK_SECONDS - 1
-    manager.feed()
+    systemd.feed()
     assert told(listener) == ["WATCHDOG=1"]
     now = STUCK_SECONDS + 2
-    manager.feed()
+    systemd.feed()
     assert told(listener) == []
-    manager.turned()
-    manager.feed()
+    systemd.turned()
+    systemd.feed()
     assert told(listener) == ["WATCHDOG=1"]
 
 
 def test_threads_that_have_ended_do_not_hang(listener, tmp_path):
     now = 0.0
-    manager = ServiceManager(str(tmp_path / "notify"), 8.0, clock=lambda: now)
-    manager.turned()
-    manager.at_rest()
+    systemd = Systemd(str(tmp_path / "notify"), 8.0, clock=lambda: now)
+    systemd.turned()
+    systemd.at_rest()
     now = 2 * STUCK_SECONDS
-    manager.feed()
+    systemd.feed()
     assert told(listener) == ["WATCHDOG=1"]
 
 
@@ -75,13 +75,13 @@ def test_an_abstract_socket_is_one_too():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.bind("")
         name = line.getsockname()
-        ServiceManager(f"@{name[1:].decode()}").status("here")
+        Systemd(f"@{name[1:].decode()}").status("here")
         assert line.recv(100) == b"STATUS=here"
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/at/all", "WATCHDOG_USEC": "x"}])
 def test_nobody_who_listens_is_no_trouble(environ):
-    manager = ServiceManager.named(environ)
-    manager.ready("It begins.")
-    manager.feed()
-    manager.stopping()
+    systemd = Systemd.named(environ)
+    systemd.ready("It begins.")
+    systemd.feed()
+    systemd.stopping()

@@ -19,7 +19,7 @@ STUCK_SECONDS = 900.0
 
 
 @dataclass
-class ServiceManager:
+class Systemd:
     """Who waits for news of this process at `address`, every `watchdog_seconds` if that is not 0."""
 
     address: str = ""
@@ -29,7 +29,7 @@ class ServiceManager:
     _turned: float | None = field(default=None, init=False)
 
     @classmethod
-    def named(cls, environ: Mapping[str, str] = os.environ) -> ServiceManager:
+    def named(cls, environ: Mapping[str, str] = os.environ) -> Systemd:
         """The one of the environment.
 
         Whose process the watchdog is about does not matter: an agent that upgrades itself is a child of the service.
