@@ -46,6 +46,17 @@ _GRACE = 15.0
 _LONGEST_DETAIL = 2000
 
 
+class Unanswered(LeaseLost):
+    """No useful answer came as long as it was waited for.  `heard`: the last one told of an error of the service."""
+
+    def __init__(self, heard: bool = False) -> None:
+        super().__init__("the control plane could not be reached before the lease was over")
+        self.heard = heard
+
+    def __reduce__(self) -> tuple[type[LeaseLost], tuple[str, ...]]:
+        return LeaseLost, (self.detail,)
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What opens the target: a SAS for a container, a key with its id for a bucket, nothing for a folder.
@@ -76,6 +87,7 @@ class AgentProtocol:
         self.key_is_due = False
         self.offered: str | None = None
         self.notice: Notice | None = None
+        self.bundle: str | None = None
         self._version = version
         self._door = ProvenConnection(identity, clock)
 
@@ -87,8 +99,9 @@ class AgentProtocol:
         with _over(line) as options:
             found = self._once("POST", "/heartbeat", facts, **options)
         self.key_is_due = bool(found.get("changeKey"))
-        self.bundle: str | None = None
         self.offered = str(found["package"])[:64] if found.get("package") else None
+        asked = str(found.get("bundle") or "")
+        self.bundle = asked if ids.GUID.fullmatch(asked) else None
         with _well_formed():
             self.notice = Notice.from_json(found["notice"]) if found.get("notice") else None
             return float(found.get("interval", HEARTBEAT_SECONDS))
@@ -100,8 +113,6 @@ class AgentProtocol:
         with _over(line) as options:
             found = self._once("POST", "/leases", told, timeout=timeout, **options)
         with _well_formed():
-        asked = str(found.get("bundle") or "")
-        self.bundle = asked if ids.GUID.fullmatch(asked) else None
             return Grant.from_json(found) if found else None
 
     def offer_key(self, offer: str) -> None:
@@ -208,20 +219,32 @@ class LeasedLedger:
         told = (str(found.get(name) or "") for name in ("secret", "expiresAt", "identity", "region", "ca"))
         return Credential(*told)
 
+    def commit_late(self, token: Token, progress: Json) -> None:
+        """Record what was finished under a lease that may be over by now; the same may be sent again."""
+        self._persist(
+            "POST",
+            f"/runs/{self._run}/commit",
+            json={"token": token_to_json(token), "progress": progress, "late": True},
+        )
+
     def release(self, token: Token, code: str = "", detail: str = "") -> None:
         """Give the lease back: without a code for others to go on, with one to say why it cannot."""
         body = {"token": token_to_json(token), "code": code, "detail": detail[:_LONGEST_DETAIL]}
         self._call("release", body)
 
-    def tell(self, events: Sequence[Json]) -> None:
-        """Rows for the run log: time, level, code and message each."""
-        self._call("events", {"events": list(events)})
+    def tell(self, events: Sequence[Json], spool: str = "", seq: int = 0) -> None:
+        """Rows for the run log: time, level, code and message each.
+
+        From a spool they are told once: `seq` is the number of the first there.
+        """
+        place = {"spool": spool, "seq": seq} if spool else {}
+        self._call("events", {"events": list(events), **place})
 
     def _call(self, what: str, body: Json) -> Json:
         return json_of(self._persist("POST", f"/runs/{self._run}/{what}", json=body))
 
     def _persist(self, method: str, path: str, **options: Any) -> httpx.Response:
-        attempt = 0
+        attempt, heard = 0, False
         while (left := self._remaining()) > 0:
             attempt += 1
             try:
@@ -229,15 +252,17 @@ class LeasedLedger:
                     method, path, timeout=httpx.Timeout(min(left, 30.0), connect=min(left, 10.0)), **options
                 )
             except httpx.TransportError:
+                heard = False
                 self._rest(pause(attempt))
                 continue
             if answer.status_code == 429 or answer.status_code >= 500:
+                heard = answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
                 self._rest(retry_after(answer, attempt))
                 continue
             if answer.status_code >= 400:
                 raise failure(answer)
             return answer
-        raise LeaseLost("the control plane could not be reached before the lease was over")
+        raise Unanswered(heard)
 
     def _rest(self, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, self._remaining())))
