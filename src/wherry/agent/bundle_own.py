@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry import __version__
-from wherry.agent import log_lines, own_runs
+from wherry.agent import last_check, log_lines, own_runs
 from wherry.agent.state import AgentState
 
 _COUNTED = ("VmRSS", "VmHWM", "Threads", "FDSize", "voluntary_ctxt_switches")
@@ -28,6 +28,9 @@ def parts(state: AgentState) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "own/config.json", partial(_config, state)
     yield "own/journal.jsonl", partial(_journal, state)
     yield "own/metrics.json", partial(_metrics, state)
+    checked = state.directory / last_check.FILE
+    if checked.exists():
+        yield f"own/{checked.name}", checked.read_text
 
 
 def _config(state: AgentState) -> str:

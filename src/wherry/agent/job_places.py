@@ -18,6 +18,7 @@ from wherry.agent.network_check import Endpoint, Result, Step
 from wherry.agent.state import AgentState
 from wherry.client import job_status
 from wherry.client.connection import Json, Unreachable
+from wherry.client.proven import IdentityGone
 from wherry.model.errors import ApiError, UsageError
 from wherry.model.way import Way
 
@@ -33,7 +34,7 @@ def checked(state: AgentState) -> Iterator[Result]:
     try:
         with job_status.asking(identity) as jobs:
             places = jobs.places()
-    except (Unreachable, ApiError) as trouble:
+    except (Unreachable, IdentityGone, ApiError) as trouble:
         remedy = "Mend the way to the control plane first: it tells which places the jobs have."
         step = Step("question", False, str(trouble), time.monotonic() - begun, remedy)
         yield Result("jobs", identity.url, (step,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from wherry.agent import facts, job_places, network_check, network_report
+from wherry.agent import facts, job_places, last_check, network_check, network_report
 from wherry.agent.network_check import Endpoint, Result
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.restricted import show_way
@@ -58,10 +58,15 @@ def before_registration(here: Here) -> None:
 
 
 def _all(here: Here) -> Iterator[Result]:
-    """Results as they come: of what every agent needs, then of the places of this one's jobs."""
+    """Results as they come: of what every agent needs, then of the places of this one's jobs; all are kept."""
+    seen = []
     for found in network_check.endpoints(here.state):
-        yield network_check.check(found)
-    yield from job_places.checked(here.state)
+        seen.append(network_check.check(found))
+        yield seen[-1]
+    for result in job_places.checked(here.state):
+        seen.append(result)
+        yield result
+    last_check.keep(here.state, seen)
 
 
 def _tell(here: Here, result: Result, *, verbose: bool = False) -> bool:
