@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -69,6 +70,7 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: in
     pid, terminal = pty.fork()
     if not pid:
         os.execve(command[0], list(command), dict(environment))
+    _keep_all(terminal)
     talk = Talk(terminal, terminal)
     try:
         yield talk
@@ -80,3 +82,10 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: in
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         talk.close()
     assert ended == code, talk.shown
+
+
+def _keep_all(terminal: int) -> None:
+    """Let Ctrl-C throw away nothing that is on its way: it may be the answer to it."""
+    told = termios.tcgetattr(terminal)
+    told[3] |= termios.NOFLSH
+    termios.tcsetattr(terminal, termios.TCSANOW, told)
