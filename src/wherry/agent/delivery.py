@@ -30,8 +30,8 @@ from wherry.model.wire import Progress, Renewal, SegmentName, Sighting, Start, t
 
 SEGMENT, COMMIT, EVENT = "segment", "commit", "event"
 
-_PATIENCE = 5.0
-_DELIVERY_SECONDS = 5.0
+_PATIENCE = 15.0
+_DELIVERY_SECONDS = 15.0
 _TRIES = 10
 _EVENTS = 200
 _LONGEST_MESSAGE = 2000
@@ -215,7 +215,7 @@ class SpooledLedger:
 
     def _brief(self) -> LeasedLedger:
         """The ledger, not waited for as long as the lease is good: there is other work to do."""
-        return self._delivery.asking(self._run, min(_PATIENCE, self._clock.remaining() / 4))
+        return self._delivery.asking(self._run, min(_PATIENCE, self._clock.remaining() / 3))
 
 
 class _Lines(logging.Handler):

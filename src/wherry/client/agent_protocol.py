@@ -47,7 +47,7 @@ _LONGEST_DETAIL = 2000
 
 
 class Unanswered(LeaseLost):
-    """No useful answer came as long as it was waited for.  `heard`: the last one told of an error of the service."""
+    """No useful answer came as long as it was waited for.  `heard`: the service told of a failure of its own."""
 
     def __init__(self, heard: bool = False) -> None:
         super().__init__("the control plane could not be reached before the lease was over")
@@ -252,11 +252,10 @@ class LeasedLedger:
                     method, path, timeout=httpx.Timeout(min(left, 30.0), connect=min(left, 10.0)), **options
                 )
             except httpx.TransportError:
-                heard = False
                 self._rest(pause(attempt))
                 continue
             if answer.status_code == 429 or answer.status_code >= 500:
-                heard = answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+                heard |= answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
                 self._rest(retry_after(answer, attempt))
                 continue
             if answer.status_code >= 400:
