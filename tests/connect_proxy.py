@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from tests.tls_server import TlsServer, tls_server
@@ -123,9 +125,27 @@ class Far:
 
 
 @contextmanager
+def known_to_the_proxy_alone() -> Iterator[None]:
+    """`HOST` is found by nobody else while the block runs, and no server of names is asked for it."""
+    look_up = socket.getaddrinfo
+
+    def blind(host: Any, *rest: Any, **options: Any) -> Any:
+        if host in (HOST, HOST.encode()):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *rest, **options)
+
+    with patch("socket.getaddrinfo", blind):
+        yield
+
+
+@contextmanager
 def far_away(folder: Path) -> Iterator[Far]:
     """A server behind a proxy that wants a password."""
-    with tls_server(folder, (HOST,)) as server, connect_proxy(USER, PASSWORD) as proxy:
+    with (
+        known_to_the_proxy_alone(),
+        tls_server(folder, (HOST,)) as server,
+        connect_proxy(USER, PASSWORD) as proxy,
+    ):
         proxy.names[HOST] = "127.0.0.1"
         server.url = server.url.replace("127.0.0.1", HOST)
         yield Far(server, proxy)
