@@ -44,6 +44,8 @@ async def test_a_bundle_is_asked_for_once_and_not_fetched_before_it_is_there(
     assert "/agents/bundles?id=" in (await admin.get("/agents")).text
     page = await shown(admin, world)
     assert "There is none." in page.text
+    assert page.text.count("<h1>") == 1
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
     answer = await admin.post(BUNDLES, data=hidden(page.text))
     assert answer.status_code == 303
     page = await admin.get(answer.headers["location"])
