@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from wherry.agent import clock, netlink, network_report
 from wherry.agent.netlink import Address, Route
 from wherry.agent.network_report import Machine
@@ -76,6 +78,16 @@ def test_this_machine_can_be_told_of(tmp_path: Path) -> None:
     assert "Proxy (what stands between this machine and the services it needs): No proxy" in text
     assert "127.0.0.1/8" in [str(one) for one in netlink.addresses() if one.interface == "lo"]
     assert clock.state() in ("synchronized", "not synchronized", "nobody knows whether it is right")
+
+
+def test_who_may_not_ask_the_kernel_asks_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_adjtimex", lambda: -1)
+    assert clock.state(tmp_path) == "nobody knows whether it is right"
+    folder = tmp_path / "run/systemd/timesync"
+    folder.mkdir(parents=True)
+    assert clock.state(tmp_path) == "not synchronized"
+    (folder / "synchronized").touch()
+    assert clock.state(tmp_path) == "synchronized"
 
 
 def test_time_servers_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
