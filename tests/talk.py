@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import signal
+import struct
 import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,10 @@ class Talk:
         """Type `line` once `after` was shown."""
         self.wait_for(after)
         os.write(self._writes, line.encode())
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the terminal smaller or larger; its program is told."""
+        fcntl.ioctl(self._reads, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def hang_up(self) -> None:
         """Close the terminal, as when its window or the line to it is gone."""
