@@ -67,6 +67,17 @@ def test_the_real_agent_tells_systemd_how_it_stands(listener, tmp_path):
         assert process.wait(60) == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets a machine")
+def test_so_does_the_service_of_root(listener, tmp_path):
+    (tmp_path / "machine").mkdir()
+    places = ("--socket", str(tmp_path / "helper.sock"), "--root", str(tmp_path / "machine"))
+    with service(tmp_path, "helper", "--agent-user", "nobody", *places) as process:
+        heard(listener, "READY=1")
+        assert (tmp_path / "helper.sock").is_socket()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def issued(resource: str) -> dict[str, Any]:
     if resource == "gone":
         raise IdentityGone

@@ -100,9 +100,9 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
         ports = (options.ssh_port, options.identity.port if options.identity else 0)
         capabilities.preflight(state.directory, bool(roots.sources), bool(roots.targets), ports)
         stack.enter_context(options.admin_shell(state))
-        options.systemd.ready("It begins.")
         if threading.current_thread() is threading.main_thread():
             restarting = _stop_on_signals(stopping)
+        options.systemd.ready("It begins.")
         if options.url is not None:
             _meet(state, options.url, options, stopping)
         while not stopping.is_set():

@@ -177,6 +177,7 @@ def _helper(wanted: Wanted) -> str:
             ("StartLimitIntervalSec", "0"),
         ],
         [
+            ("Type", "notify"),
             ("ExecStart", _line(command)),
             *_AGAIN,
             ("RuntimeDirectory", "wherry-helper"),

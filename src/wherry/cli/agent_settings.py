@@ -23,7 +23,9 @@ def helper(
     socket: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", show_default=False, help="Where to listen; by default /run/wherry-helper/helper.sock."
+            metavar="PATH",
+            show_default=False,
+            help="Where to listen; by default /run/wherry-helper/helper.sock.",
         ),
     ] = None,
     root: Annotated[
@@ -36,7 +38,11 @@ def helper(
     """
     from wherry.agent.machine import service
     from wherry.agent.machine.client import default_socket
+    from wherry.agent.systemd import Systemd
 
     if os.geteuid() != 0:
         raise UsageError("Only root can change the settings of a machine: run it as root.")
-    service.serve(service.Options(socket or default_socket(), agent_user, root))
+    service.serve(
+        service.Options(socket or default_socket(), agent_user, root),
+        ready=lambda: Systemd.named().ready("It listens."),
+    )
