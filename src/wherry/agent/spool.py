@@ -64,6 +64,7 @@ class Spool:
     refused: int = 0
     _size: int = 0
     _count: int = 0
+    _through: int = 0
     _told: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -112,7 +113,8 @@ class Spool:
             return []
         with self._lock:
             rows = self._base.execute(
-                "SELECT kind, run, head, body, seq FROM letters ORDER BY seq LIMIT ?", (most,)
+                "SELECT kind, run, head, body, seq FROM letters WHERE seq > ? ORDER BY seq LIMIT ?",
+                (self._through, most),
             ).fetchall()
         return [Letter(kind, run, json.loads(head), body, seq) for kind, run, head, body, seq in rows]
 
@@ -124,10 +126,17 @@ class Spool:
     def drop(self, letters: Sequence[Letter]) -> None:
         """Forget letters that were told, or that nobody wants any more; the oldest ones."""
         with self._lock:
-            # Should that not be written: they are told again, which changes nothing.
-            with contextlib.suppress(sqlite3.Error), self._base:
-                self._base.execute("DELETE FROM letters WHERE seq <= ?", (letters[-1].seq,))
-            self._measure()
+            self._through = letters[-1].seq
+            try:
+                with self._base:
+                    self._base.execute("DELETE FROM letters WHERE seq <= ?", (self._through,))
+                self._measure()
+            except sqlite3.Error:
+                # A full disk has no room for that either.  Should the agent end now, they are told again, which changes
+                # nothing; once all are told the whole file goes.
+                self._measure()
+                if not self._count:
+                    self._begin_anew()
 
     def take_refused(self) -> int:
         """How many letters were not kept since the last time."""
@@ -137,6 +146,14 @@ class Spool:
 
     def close(self) -> None:
         self._base.close()
+
+    def _begin_anew(self) -> None:
+        """Give the place of a file back of which nothing is wanted any more."""
+        self._base.close()
+        for name in (_FILE, f"{_FILE}-journal"):
+            (self.directory / name).unlink(missing_ok=True)
+        self._through = 0
+        self._base = self._opened()
 
     def _opened(self) -> sqlite3.Connection:
         """The file; one that is damaged is put aside."""
@@ -179,7 +196,7 @@ class Spool:
 
     def _measure(self) -> None:
         total = f"SELECT count(*), coalesce(sum(length(body) + length(head) + {_OVERHEAD}), 0) FROM letters"  # noqa: S608
-        self._count, self._size = self._base.execute(total).fetchone()
+        self._count, self._size = self._base.execute(f"{total} WHERE seq > ?", (self._through,)).fetchone()
 
 
 @contextlib.contextmanager

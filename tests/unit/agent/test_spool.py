@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -132,6 +133,33 @@ def test_a_full_disk_is_named_and_the_agent_lives(tmp_path: Path, caplog: pytest
         assert numbers(spool) == [1, 4]
         assert spool.take_refused() == 2
     assert caplog.text.count("database or disk is full") == 1
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_on_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(place)], check=True)
+    try:
+        with opened(place, "me") as spool:
+            kept = 0
+            while spool.put(letter(kept, 20_000)):
+                kept += 1
+            assert kept > 2
+            assert not spool.put(letter(99, 20_000))
+            assert numbers(spool) == list(range(kept))
+            (place / "more").write_bytes(bytes(shutil.disk_usage(place).free))
+            before = spool.name
+            spool.drop(spool.first(2))
+            assert numbers(spool) == list(range(2, kept)), "what was told is not told again"
+            spool.drop(spool.first(1000))
+            assert (len(spool), spool.name != before) == (0, True)
+            assert spool.put(letter(kept, 20_000))
+        with opened(place, "me") as spool:
+            assert numbers(spool) == [kept]
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_without_a_place_to_write_letters_are_in_memory(

@@ -39,7 +39,9 @@ _MAIN = Menu(
         ),
         Entry("Service and job status", "status", "Whether the agent runs, and what became of its jobs."),
         Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
-        Entry("Open restricted shell", "restricted", "A few commands to look at the network with."),
+        Entry(
+            "Open restricted shell", "restricted", "A few commands to look at the network and at shares with."
+        ),
         Entry(
             "Collect support bundle", "bundle", "Logs and state of this machine in one file, without secrets."
         ),

@@ -39,7 +39,9 @@ class Command:
 
 def open_shell(here: Here) -> None:
     """Take commands until `exit`."""
-    here.terminal.say("Commands to look at the network with. Type help for a list, exit to leave.")
+    here.terminal.say(
+        "Commands to look at the network and at shares with. Type help for a list, exit to leave."
+    )
     while True:
         try:
             words = here.terminal.ask(PROMPT).split()
