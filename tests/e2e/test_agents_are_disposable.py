@@ -16,7 +16,8 @@ import pytest
 
 from tests.e2e.conftest import Place
 from tests.e2e.shell import Shell
-from tests.integration.agents import GROUP
+from tests.integration.agents import GROUP, until
+from tests.integration.test_agent_ssh import GOOD, Door
 from tests.site import Site, assert_same
 from tests.talk import Talk, on_terminal
 from wherry.agent.admin_password import AdminPassword
@@ -124,6 +125,28 @@ def test_a_terminal_that_is_closed_leaves_nothing(here: Site, state: AgentState,
     assert state.registration() is None
     assert made(here) == before
     assert state.holder("register") is None
+
+
+def test_a_line_that_breaks_ends_a_registration_over_ssh(here: Site, tmp_path: Path) -> None:
+    typed, before = answers(here, "over-ssh"), made(here)
+    door = Door(tmp_path / "door")
+    try:
+        door.state.trust_server(here.served.url, Path(here.served.ca_file).read_bytes())
+        AdminPassword(door.state.directory).change(GOOD)
+        with door.talk(code=255) as talk:
+            fill_in(talk, typed)
+            talk.wait_for("Ctrl-C ends it")
+            assert door.state.holder("register") is not None
+            code = CODE.findall(talk.shown)[-1]
+            talk.hang_up()
+        until(lambda: door.state.holder("register") is None)
+        breakglass.approve(here.served.state, code)
+        assert door.state.registration() is None
+        assert made(here) == before
+        here.admin.register(door.state, here.mover, "over-ssh")
+        assert len(made(here)) == len(before) + 2
+    finally:
+        door.service.close()
 
 
 def test_a_registration_that_the_power_cut_is_completed_by_the_next_try(

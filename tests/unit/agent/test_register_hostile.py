@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import ssl
 import time
@@ -11,14 +12,19 @@ import time
 import pytest
 
 from tests.tls_server import Answer, Request, TlsServer
+from tests.unit.agent.shell.test_shell import Script, number
 from tests.unit.agent.test_register import ControlPlane, changed, go, plane, wanted
 from wherry.agent.register import Wanted
+from wherry.agent.shell import shell
+from wherry.agent.shell.here import Here
+from wherry.agent.shell.terminal import Closed
 from wherry.agent.state import AgentState
 from wherry.client.connection import Unreachable
 from wherry.model.errors import UsageError
 from wherry.trust import authority
 
 __all__ = ["plane", "wanted"]
+ENTRY = number("main", "registration")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
@@ -115,3 +121,18 @@ def test_what_cannot_be_kept_here_is_given_back_there(
 
     list(go(state, wanted))
     assert state.registration() is not None
+
+
+def test_by_the_shell_a_clock_that_is_wrong_is_named_with_what_to_do(
+    plane: ControlPlane, state: AgentState
+) -> None:
+    state.trust_server(plane.server.url, plane.server.ca.certificate)
+    plane.server.on("GET", "/healthz", Answer(200, {}))
+    plane.server.clock = lambda: time.time() - 366 * 86400.0
+    script = Script([ENTRY])
+    with pytest.raises(Closed):
+        shell.run(Here(script, state))
+    assert re.search(r"this machine's clock is \+3162\d{4} s from the server's", script.text)
+    assert "Set this machine's clock, or its time servers." in script.text
+    assert "Mend that first; then register." in script.text
+    assert state.registration() is None
