@@ -62,7 +62,8 @@ def _run(here: Here, words: list[str]) -> None:
         if len(words) - 1 not in command.words:
             raise UsageError(f"It is: {words[0]} {command.told}".rstrip())
         command.run(here, *words[1:])
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
+        # The latter on the console, where nobody waits for a line meanwhile.
         here.terminal.say("\nStopped.")
     except WherryError as trouble:
         here.terminal.say(str(trouble))

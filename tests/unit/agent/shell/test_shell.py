@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.agent.shell.script import CTRL_C, Script
 from wherry.agent import bundle
-from wherry.agent.shell import network, registration, shell
+from wherry.agent.shell import network, registration, restricted, shell
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import MENUS, NEWER, QUIT, Menu
 from wherry.agent.shell.terminal import Closed
@@ -201,6 +201,18 @@ def test_attack_45_the_restricted_shell_knows_a_few_words_only(
     assert said in shown.text
     assert "uid=" not in shown.text
     assert shown.shown[-1] == "xdmsh> "
+
+
+def test_ctrl_c_on_the_console_ends_a_command_and_not_the_restricted_shell(
+    state: AgentState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restricted, "ping", pressed)
+    shown = typed(state, number("main", "restricted"), "ping localhost", "help exit", "exit").shown
+    at = shown.index("\nStopped.")
+    assert shown[at + 1 : at + 4] == ["restricted> ", f"{'exit':<40}leave", "restricted> "]
 
 
 def test_a_bundle_is_made_when_it_is_agreed_to_what_stays_out(state: AgentState) -> None:
