@@ -23,7 +23,6 @@ import pytest
 
 from tests.appliance.virtual_machine import HOST, VirtualMachine, booted
 from tests.e2e.shell import CODE, Shell, until
-from wherry.agent.shell import registration, shell
 from wherry.agent.shell.menus import NEWER
 from wherry.control import breakglass, environment
 
@@ -79,11 +78,13 @@ def test_from_the_first_boot_to_an_agent_that_is_online(plane: Shell, machine: V
 
     begun = time.monotonic()
     talk.type("xdmsh> ", f"{at('main', 'network')}\r")
-    talk.type("Choice: ", f"{at('network', control_plane())}\r")
+    talk.type("Choice: ", f"{at('network', 'update_network')}\r")
+    talk.type("Choice: ", f"{at('update_network', 'set_control_plane')}\r")
     port = ids["WHERRY_URL"].rpartition(":")[2].rstrip("/")
     talk.type("Control plane (https", f"https://{HOST}:{port}\r")
     talk.type("Fingerprint", f"{fingerprint(Path(ids['WHERRY_CA_FILE']))}\r")
     talk.wait_for("is trusted")
+    talk.type("Choice: ", f"{at('update_network', 'quit')}\r")
     talk.type("Choice: ", f"{at('network', 'test_network')}\r")
     talk.wait_for("All of them can be reached.")
     talk.type("Choice: ", f"{at('network', 'quit')}\r")
@@ -105,6 +106,26 @@ def test_from_the_first_boot_to_an_agent_that_is_online(plane: Shell, machine: V
     assert (told["state"], told["daemon"], told["missing"]) == ("registered", "running", [])
     print(f"\n{machine.accelerator}: console after {machine.seconds:.0f} s, "
           f"control plane to Online {seconds:.0f} s, {Path(DISK).stat().st_size >> 20} MiB")  # fmt: skip
+
+
+def test_the_machine_is_set_by_the_service_of_root_in_its_cage(machine: VirtualMachine) -> None:
+    talk = machine.talk
+    talk.type("xdmsh> ", f"{at('main', 'system')}\r")
+    talk.type("Choice: ", f"{at('system', 'host_name')}\r")
+    talk.type("Host name", "mover-north\r")
+    talk.wait_for("Done. The control plane is reached as before.")
+    talk.type("Choice: ", f"{at('system', 'time_zone')}\r")
+    talk.type("Time zone", "Europe/Berlin\r")
+    talk.wait_for("Done. The control plane is reached as before.")
+    talk.type("Choice: ", f"{at('system', 'show_system')}\r")
+    talk.wait_for("mover-north")
+    talk.type("Choice: ", f"{at('system', 'quit')}\r")
+    talk.type("xdmsh> ", f"{at('main', 'network')}\r")
+    talk.type("Choice: ", f"{at('network', 'update_network')}\r")
+    talk.type("Choice: ", f"{at('update_network', 'addresses')}\r")
+    talk.type("Interface", "\r")
+    talk.type("dhcp or static", "dhcp\r")
+    talk.wait_for("Done. The control plane is reached as before.")
 
 
 def test_nothing_but_ssh_is_let_in(machine: VirtualMachine) -> None:
@@ -152,11 +173,6 @@ def agent_status(plane: Shell) -> str:
     return plane.run(
         "agent", "show", "--name", "appliance", "--query", "properties.agentStatus", "-o", "tsv"
     ).out.strip()
-
-
-def control_plane() -> str:
-    """The entry by which the control plane is set."""
-    return next(name for name, action in shell.ACTIONS.items() if action is registration.set_control_plane)
 
 
 def at(menu: str, does: str) -> str:

@@ -101,12 +101,14 @@ def _started(layer: Path, folder: Path, ports: Sequence[int], accelerator: str) 
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[theirs.fileno()]
         )
     theirs.close()
+    talk = Talk(line.fileno(), line.fileno())
     try:
-        yield VirtualMachine(process, layer, line, Talk(line.fileno(), line.fileno()), ours, accelerator)
+        yield VirtualMachine(process, layer, line, talk, ours, accelerator)
     finally:
         process.kill()
         process.wait()
         line.close()
+        (folder / f"console-{accelerator}.log").write_text(talk.raw)
 
 
 def free_port() -> int:

@@ -189,7 +189,7 @@ def _helper(wanted: Wanted) -> str:
                 "CapabilityBoundingSet",
                 "CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_TIME CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER",
             ),
-            *_but(_CAGE, {"ProtectSystem": "full", "ProtectClock": "no"}),
+            *_but(_CAGE, {"ProtectClock": "no"}),
             ("SystemCallFilter", "@clock sethostname"),
             ("ProtectHome", "yes"),
             ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
