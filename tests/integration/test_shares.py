@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.ganesha import HOST, Ganesha, GaneshaMissing, running_ganesha
+from tests.integration.test_agent_ssh import GOOD, Door
 from tests.namespaces import NamespacesMissing
 from tests.samba import CUSTOMER, Samba, SambaMissing, running_samba
 from wherry.agent import bundle, onc_rpc, smb_client, trial_mount
+from wherry.agent.admin_password import AdminPassword
 from wherry.agent.onc_rpc import Export
 from wherry.agent.shell import troubleshooting
 from wherry.agent.shell.here import Here
@@ -22,8 +25,6 @@ from wherry.agent.shell.terminal import Closed
 from wherry.agent.smb_client import Login
 from wherry.agent.state import AgentState
 from wherry.model.errors import UsageError
-
-GOOD = "carry the boat over 7"
 
 
 class Lines:
@@ -172,6 +173,25 @@ def test_smbclient_lists_shares_and_folders(samba: Samba, state: AgentState) -> 
     assert any(line.split()[:3] == ["a", "folder", "D"] for line in shown)
     assert any(line.split()[:3] == ["within", "N", "5"] for line in shown)
     assert GOOD not in "".join(shown)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None and not os.environ.get("CI"), reason="needs OpenSSH's client")
+def test_over_ssh_the_password_for_a_share_is_not_shown(samba: Samba, tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    try:
+        AdminPassword(door.state.directory).change(GOOD)
+        with door.talk() as talk:
+            talk.type("xdmsh> ", "5\r")
+            talk.type("restricted> ", f"smbclient 127.0.0.1:{samba.port}\r")
+            talk.type("User (Enter for a guest): ", f"{CUSTOMER}\r")
+            talk.type("Password: ", f"{GOOD}\r")
+            talk.type("Disk      two", "\r")
+            talk.type("restricted> ", "exit\r")
+            talk.type("xdmsh> ", "\x04")
+    finally:
+        door.service.close()
+    assert "Disk      one" in talk.shown
+    assert GOOD not in talk.shown
 
 
 @pytest.mark.parametrize(
