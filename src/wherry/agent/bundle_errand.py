@@ -18,7 +18,7 @@ from wherry.client.bundle_upload import DAMAGED, BundleUpload
 from wherry.client.connection import Unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import IdentityGone
-from wherry.model.errors import ApiError
+from wherry.model.errors import ApiError, UsageError
 
 
 class BundleErrand:
@@ -62,6 +62,8 @@ class BundleErrand:
             self._give_up(
                 upload, bundle, f"It cannot be written on the agent's machine: {trouble.strerror or trouble}."
             )
+        except UsageError as trouble:
+            self._give_up(upload, bundle, f"It cannot be made: {trouble}")
         except ApiError as refused:
             if refused.status == 429 or refused.status >= 500 or refused.code == DAMAGED:
                 _not_yet(bundle, refused)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from wherry.agent import log_lines, spool
@@ -95,6 +96,8 @@ class Delivery:
                 run=first.run,
             )
         except (RunError, ApiError) as refused:
+            if isinstance(refused, ApiError) and refused.status == HTTPStatus.UNAUTHORIZED:
+                return False  # Who told it was not known, by a wrong clock for one: that says nothing of the letter.
             why = f"It counts by others or not at all: {refused}"
             tell(logging.INFO, "spool.refused", why, kind=first.kind, run=first.run)
         self._stuck.pop(first.seq, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from wherry.model.errors import UsageError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MOST_BYTES = 256 * 1024
+_MOST_WRITTEN = 16 * _MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ def run(command: Sequence[str], seconds: float) -> Said:
             start_new_session=True,
         )
         try:
+            # What it writes may be what a server tells it, without an end.
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise UsageError(f"No answer within {seconds:.0f} s.") from None

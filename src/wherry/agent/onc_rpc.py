@@ -115,7 +115,13 @@ class Fields:
     """The fields of a message (XDR, RFC 4506), read one after the other."""
 
     def __init__(self, message: bytes) -> None:
-        self.rest = message
+        self._message = message
+        self._at = 0
+
+    @property
+    def rest(self) -> bytes:
+        """What is not read yet."""
+        return self._message[self._at :]
 
     def number(self) -> int:
         """A number of 32 bits."""
@@ -131,9 +137,10 @@ class Fields:
         return found
 
     def _take(self, size: int) -> bytes:
-        if len(self.rest) < size:
+        found = self._message[self._at : self._at + size]
+        if len(found) < size:
             raise Garbled("it ends too early")
-        found, self.rest = self.rest[:size], self.rest[size:]
+        self._at += size
         return found
 
 

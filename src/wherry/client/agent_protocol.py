@@ -254,7 +254,14 @@ class LeasedLedger:
             except httpx.TransportError:
                 self._rest(pause(attempt))
                 continue
-            if answer.status_code == 429 or answer.status_code >= 500:
+            except (
+                ApiError
+            ) as refused:  # The sign-in before it: as long as a service is starting that fails, too.
+                if not _is_passing(refused.status):
+                    raise
+                self._rest(pause(attempt))
+                continue
+            if _is_passing(answer.status_code):
                 heard |= answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
                 self._rest(retry_after(answer, attempt))
                 continue
@@ -265,6 +272,10 @@ class LeasedLedger:
 
     def _rest(self, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, self._remaining())))
+
+
+def _is_passing(status: int) -> bool:
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @contextlib.contextmanager

@@ -44,7 +44,8 @@ class NotKept(httpx.TransportError):
 class Connection:
     """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`.
 
-    `private`: to private addresses only, and never by a proxy, which might lead anywhere.
+    `private`: to private addresses only, and never by a proxy, which might lead anywhere.  `way`: that of an agent;
+    without one a proxy is taken that the environment names.
     """
 
     def __init__(
@@ -54,18 +55,23 @@ class Connection:
         timeout: httpx.Timeout = TIMEOUT,
         *,
         private: bool = False,
-        way: Way = DIRECT,
+        way: Way | None = None,
     ) -> None:
         self.url = url
         self.ca_file = ca_file
         self._private = private
         try:
-            context = context_for(ca_file, way)
+            context = context_for(ca_file, way or DIRECT)
         except (OSError, ssl.SSLError) as broken:
             raise UsageError(f"{ca_file} holds no certificate of an authority that can be read.") from broken
-        proxy = None if private else proxy_for(url, way)
+        proxy = None if private else proxy_for(url, way or DIRECT)
         self.http = httpx.Client(
-            base_url=url, verify=context, timeout=timeout, follow_redirects=False, proxy=proxy
+            base_url=url,
+            verify=context,
+            timeout=timeout,
+            follow_redirects=False,
+            proxy=proxy,
+            trust_env=way is None and not private,
         )
 
     def __enter__(self) -> Self:

@@ -31,6 +31,7 @@ class Interruptible:
             timeout=TIMEOUT,
             limits=httpx.Limits(max_keepalive_connections=0),
             proxy=proxy_for(url, way),
+            trust_env=False,
         )
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None

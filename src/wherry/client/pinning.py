@@ -67,7 +67,12 @@ def _fetch(url: str, way: Way) -> bytes:
     context.verify_mode = ssl.CERT_NONE
     try:
         with httpx.Client(
-            base_url=url, verify=context, timeout=10.0, follow_redirects=False, proxy=proxy_for(url, way)
+            base_url=url,
+            verify=context,
+            timeout=10.0,
+            follow_redirects=False,
+            proxy=proxy_for(url, way),
+            trust_env=False,
         ) as http:
             answer = http.get("/ca.pem")
     except httpx.TransportError as trouble:

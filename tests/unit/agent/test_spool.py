@@ -23,7 +23,7 @@ from wherry.agent.log_lines import tell
 from wherry.agent.spool import Letter, Spool, opened
 from wherry.client.agent_protocol import Unanswered
 from wherry.engine.lease import LeaseClock, LeaseClocks, boot_time
-from wherry.model.errors import LeaseLost
+from wherry.model.errors import ApiError, LeaseLost
 from wherry.model.ledger import Commit, Span, Token
 from wherry.model.outcomes import Counters
 from wherry.model.wire import Progress, Renewal
@@ -186,7 +186,7 @@ class Plane:
     """
 
     def __init__(self) -> None:
-        self.there = True
+        self.there = self.known = True
         self.mute: Callable[[], bool] = lambda: False
         self.segments: set[str] = set()
         self.commits: list[int] = []
@@ -201,6 +201,8 @@ class Plane:
     def _ask(self) -> None:
         if not self.there:
             raise Unanswered
+        if not self.known:
+            raise ApiError(401, "invalid_client", "The clock of the agent is wrong.")
 
     def put(self, token: Token, name: str, segment: bytes) -> None:
         self._ask()
@@ -331,6 +333,22 @@ def test_what_others_count_by_now_is_dropped(tmp_path: Path, clock: LeaseClock) 
         plane.there = plane.taken_over = True
         assert delivery.deliver()
         assert (plane.commits, plane.events, len(spool)) == ([], ["it goes on"], 0)
+
+
+def test_letters_outlive_a_sign_in_that_is_refused(tmp_path: Path, clock: LeaseClock) -> None:
+    plane = Plane()
+    plane.there = False
+    with opened(tmp_path, "me") as spool:
+        delivery = Delivery(plane, spool)  # type: ignore[arg-type]
+        ledger = delivery.ledger("run", clock)
+        ledger.commit(TOKEN, progress_of(ledger, 1))
+        kept = len(spool)
+        plane.there, plane.known = True, False
+        assert not delivery.deliver()
+        assert len(spool) == kept
+        plane.known = True
+        assert delivery.deliver()
+        assert (plane.commits, len(spool)) == ([1], 0)
 
 
 def test_a_letter_that_breaks_the_service_keeps_no_others_away(tmp_path: Path) -> None:

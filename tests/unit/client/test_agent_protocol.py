@@ -9,6 +9,7 @@ import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -176,6 +177,19 @@ def test_what_fails_in_passing_is_tried_again(
     assert ledger.commit(TOKEN, Progress(Commit(1, None), Counters())).ttl == 9
     bodies = {request.body for request in server.seen("/agent/v1/runs/r1/commit")}
     assert len(bodies) == 1
+
+
+def test_a_sign_in_that_fails_in_passing_is_tried_again(
+    server: TlsServer, authority: Authority, ledger: LeasedLedger
+) -> None:
+    server.on("POST", "/agent/v1/runs/r1/commit", authority.guard(Answer(200, {"ttl": 9})))
+    sign_in = urlsplit(authority.token_endpoint).path
+    token = next(handler for method, path, handler in server._handlers if path.fullmatch(sign_in))
+    left = [Answer(503), Answer(502)]
+    server.on("POST", sign_in, lambda request: left.pop(0) if left else token(request))
+
+    assert ledger.commit(TOKEN, Progress(Commit(1, None), Counters())).ttl == 9
+    assert not left
 
 
 def test_a_lease_that_ends_while_nobody_answers_is_lost(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from tests.tls_server import Answer, tls_server
 from wherry.client.connection import Connection, Unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.pinning import fetch_certificate
-from wherry.model.way import Way
+from wherry.model.way import DIRECT, Way
 from wherry.trust.authority import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -53,6 +55,20 @@ def test_private_connections_take_no_proxy(far: Far) -> None:
     ):
         connection.ask("GET", "/x", attempts=1)
     assert (far.proxy.passed, far.proxy.refused) == ([], [])
+
+
+@pytest.mark.parametrize("more", [{"private": True}, {"way": DIRECT}], ids=["private", "agent"])
+def test_an_agent_takes_no_proxy_of_its_environment(
+    far: Far, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    monkeypatch.setenv(
+        "HTTPS_PROXY", f"http://{quote(USER)}:{quote(PASSWORD, safe='')}@127.0.0.1:{far.proxy.port}"
+    )
+    with Connection(far.server.url, far.server.ca_file, **more) as connection, pytest.raises(Unreachable):
+        connection.ask("GET", "/x", attempts=1)
+    assert far.proxy.passed == []
+    with Connection(far.server.url, far.server.ca_file) as connection:
+        assert connection.ask("GET", "/x").json() == {"a": 1}
 
 
 def test_the_authority_is_fetched_by_the_proxy_and_compared_as_ever(far: Far) -> None:
