@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from http import HTTPStatus
 
 from wherry.model.way import Proxy
 
 _LONGEST_ANSWER = 16 * 1024
+# For the whole of it, however slowly it comes.
+_ANSWER_SECONDS = 30.0
 _END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([^\r\n]{0,80}))?\r\n")
 
@@ -47,7 +50,8 @@ def open_way(line: socket.socket, proxy: Proxy, host: str, port: int) -> None:
 def _head(line: socket.socket) -> bytes:
     """The answer's head, and not a byte of what comes behind it."""
     head = b""
-    while len(head) < _LONGEST_ANSWER:
+    until = time.monotonic() + _ANSWER_SECONDS
+    while len(head) < _LONGEST_ANSWER and time.monotonic() < until:
         seen = line.recv(4096, socket.MSG_PEEK)
         if not seen:
             break

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.connect_proxy import HOST, USER, Far, far_away
 from tests.tls_server import Answer
 from wherry.model.errors import Denied
 from wherry.model.way import Proxy, Way
+from wherry.stores.http import tunnel
 from wherry.stores.http.tunnel import ProxyRefused, open_way
 from wherry.stores.http.wire import Address, Unreached, Wire
 
@@ -114,3 +116,21 @@ def test_not_a_byte_behind_the_answer_is_taken(pieces: tuple[bytes, ...]) -> Non
 def test_what_is_no_proxy_opens_no_way(pieces: tuple[bytes, ...]) -> None:
     with answering(*pieces) as line, pytest.raises((ProxyRefused, OSError)):
         open_way(line, Proxy("proxy", 1), "there", 443)
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "_ANSWER_SECONDS", 0.05)
+    near, beyond = socket.socketpair()
+    near.settimeout(30)
+
+    def drip() -> None:
+        with beyond, suppress(OSError):
+            while True:
+                beyond.sendall(b"H")
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    with near, pytest.raises(ProxyRefused, match="does not answer as a proxy"):
+        open_way(near, Proxy("proxy", 1), "there", 443)
+    thread.join()
