@@ -12,7 +12,8 @@ import time
 import pytest
 
 from tests.tls_server import Answer, Request, TlsServer
-from tests.unit.agent.shell.test_shell import Script, number
+from tests.unit.agent.shell.script import Script
+from tests.unit.agent.shell.test_shell import number
 from tests.unit.agent.test_register import ControlPlane, changed, go, plane, wanted
 from wherry.agent.register import Wanted
 from wherry.agent.shell import shell
