@@ -5,12 +5,14 @@
 #   make check                        format, lint, types, import contract, fast tests
 #   make bench [ARGS=...]             measure against the peers, an hour or so; ARGS=list tells what there is
 #   make chaos                        the long runs with faults and kills
+#   make appliance                    the agent as a disk for virtual machines, in build/appliance (as root)
+#   make appliance-test               boots it in an emulator, logs in, registers it with a control plane of its own
 #   make format                       let the tools put right what they can
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: demo test check bench chaos format clean
+.PHONY: demo test check bench chaos appliance appliance-test format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -49,6 +51,12 @@ demo: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
+
+appliance: $(READY)
+	$(BIN)/python -m tools.appliance.build $(ARGS)
+
+appliance-test: $(READY)
+	WHERRY_APPLIANCE=$${WHERRY_APPLIANCE:-build/appliance/wherry-appliance.qcow2} $(PYTEST) tests/appliance -v -s
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -108,6 +108,8 @@ def running_samba() -> Iterator[Samba]:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             # At its end it ends all of its process group.
             start_new_session=True,
+            # Its users go there to ask for the shares; our own is closed to them.
+            env=os.environ | {"TMPDIR": "/tmp"},
         )  # fmt: skip
         server = Samba(folder, port, process)
         try:

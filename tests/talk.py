@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import signal
+import struct
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +23,7 @@ class Talk:
         self._reads = reads
         self._writes = writes
         self._at = 0
+        self._gone = False
         self.raw = ""
 
     @property
@@ -38,10 +42,24 @@ class Talk:
         self.wait_for(after)
         os.write(self._writes, line.encode())
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the terminal smaller or larger; its program is told."""
+        fcntl.ioctl(self._reads, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window or the line to it is gone."""
+        os.close(self._reads)
+        self._gone = True
+
     def rest(self) -> None:
         """Read to the end."""
-        while self._more():
+        while not self._gone and self._more():
             pass
+
+    def close(self) -> None:
+        """Let go of the terminal of a program that has ended."""
+        if not self._gone:
+            os.close(self._reads)
 
     def _more(self) -> bool:
         # A terminal is gone when its last process has ended.
@@ -58,6 +76,7 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: in
     pid, terminal = pty.fork()
     if not pid:
         os.execve(command[0], list(command), dict(environment))
+    _keep_all(terminal)
     talk = Talk(terminal, terminal)
     try:
         yield talk
@@ -67,5 +86,12 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], code: in
         raise
     finally:
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.close(terminal)
+        talk.close()
     assert ended == code, talk.shown
+
+
+def _keep_all(terminal: int) -> None:
+    """Let Ctrl-C throw away nothing that is on its way: it may be the answer to it."""
+    told = termios.tcgetattr(terminal)
+    told[3] |= termios.NOFLSH
+    termios.tcsetattr(terminal, termios.TCSANOW, told)

@@ -64,7 +64,9 @@ Handler = Callable[[Request], Answer]
 class TlsServer:
     """A running server; `on` says who answers what, the latest first."""
 
-    def __init__(self, folder: Path, hosts: tuple[str, ...] = ("127.0.0.1",)) -> None:
+    def __init__(
+        self, folder: Path, hosts: tuple[str, ...] = ("127.0.0.1",), address: str = "127.0.0.1"
+    ) -> None:
         now = time.time()
         self.ca = authority.create_ca("test", now)
         leaf = authority.issue_server(self.ca, hosts, now)
@@ -75,11 +77,11 @@ class TlsServer:
         self.clock: Callable[[], float] = time.time
         self.requests: list[Request] = []
         self._handlers: list[tuple[str, re.Pattern[str], Handler]] = []
-        self._server = _Listener(("127.0.0.1", 0), _make(self))
+        self._server = _Listener((address, 0), _make(self))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
         self._server.context = context
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"https://{address}:{self._server.server_address[1]}"
 
     def on(self, method: str, path: str, handler: Handler | Answer) -> None:
         """Answer `method` on paths that match `path` wholly by `handler`."""
@@ -156,10 +158,12 @@ def _make(owner: TlsServer) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def tls_server(folder: Path) -> Iterator[TlsServer]:
+def tls_server(
+    folder: Path, hosts: tuple[str, ...] = ("127.0.0.1",), address: str = "127.0.0.1"
+) -> Iterator[TlsServer]:
     """A server for the length of a test."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = TlsServer(folder)
+    server = TlsServer(folder, hosts, address)
     thread = threading.Thread(target=server._server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:

@@ -135,7 +135,7 @@ def xdmsh() -> str:
     for name in menus.MENUS:
         lines += _screen(_TITLES[name], menus.MENUS, name)
     for name in menus.NEWER:
-        if menus.NEWER[name] != menus.MENUS[name]:
+        if menus.NEWER[name] != menus.MENUS.get(name):
             lines += _screen(f"{_TITLES[name]}, with `--newer-menus`", menus.NEWER, name)
     does = [entry.does for entry in menus.MENUS["main"].entries]
     typed = [str(does.index("restricted") + 1), "help", "exit"]
@@ -144,7 +144,8 @@ def xdmsh() -> str:
 
 _TITLES = {
     "main": "The main menu", "system": "System configuration", "network": "Network configuration",
-    "status": "Service and job status",
+    "update_network": "Update network configuration",
+    "status": "Service and job status", "troubleshooting": "Troubleshooting",
 }  # fmt: skip
 
 

@@ -207,6 +207,21 @@ def install_samba() -> str:
     return "samba: installed"
 
 
+def install_ganesha() -> str:
+    """See that NFS-Ganesha and a port mapper are there; machines of CI get them from here, but not as services."""
+    if all(shutil.which(program) for program in ("ganesha.nfsd", "rpcbind", "rpcinfo")):
+        return "ganesha: in place"
+    if not os.environ.get("CI"):
+        raise Missing(
+            "install the packages nfs-ganesha-vfs and rpcbind of this system, and stop their services"
+        )
+    install_packages("nfs-ganesha-vfs", "rpcbind")
+    if shutil.which("systemctl"):
+        units = ["nfs-ganesha", "rpcbind.socket", "rpcbind"]
+        subprocess.run(["systemctl", "disable", "--now", *units], capture_output=True, check=False)
+    return "ganesha: installed"
+
+
 def install_ip() -> str:
     """See that the program `ip` is there, which makes networks of a test's own."""
     if shutil.which("ip"):
@@ -242,6 +257,7 @@ SERVERS = {
     "azurite": Server(AZURITE.bring, "everything that needs a Blob server will not run"),
     "upstream": Server(UPSTREAM.bring, "signing in by a real OpenID provider is not tested"),
     "samba": Server(install_samba, "credentials for shares are not tested"),
+    "ganesha": Server(install_ganesha, "what an NFS server exports is not seen"),
     "ip": Server(install_ip, "agents that come by private networks only are not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }

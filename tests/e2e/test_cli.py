@@ -214,9 +214,11 @@ def test_an_agent_comes_and_goes_by_its_shell(shell: Shell) -> None:
         talk.type("No control plane is set.", "")
         talk.type("xdmsh> ", f"{entry('main', 'network')}\r")
         talk.type("Choice: ", f"{entry('network', 'update_network')}\r")
+        talk.type("Choice: ", f"{entry('update_network', 'set_control_plane')}\r")
         talk.type("Control plane", ids["WHERRY_URL"] + "\r")
         talk.type("Fingerprint", fingerprint(Path(ids["WHERRY_CA_FILE"])) + "\r")
         talk.type("is trusted", "")
+        talk.type("Choice: ", f"{entry('update_network', QUIT)}\r")
         talk.type("Choice: ", f"{entry('network', QUIT)}\r")
         for stopped in (True, False):
             talk.type("xdmsh> ", f"{register}\r")
@@ -225,6 +227,7 @@ def test_an_agent_comes_and_goes_by_its_shell(shell: Shell) -> None:
             talk.type("Storage mover resource name", "mover\r")
             talk.type("Agent name", "agent-4\r")
             talk.type("Private Link Scope", "\r")
+            talk.type("Tags", "site = north\r")
             talk.type("QR code", "n\r")
             talk.type("Ctrl-C ends it", "\x03" if stopped else "")
             if stopped:
@@ -234,7 +237,8 @@ def test_an_agent_comes_and_goes_by_its_shell(shell: Shell) -> None:
         talk.type("[registered] Registered as ", "")
         talk.type(f"{register}) Unregister", "")
         talk.type("xdmsh> ", f"{register}\r")
-        assert shell.run("agent", "show", "--name", "agent-4").data["name"] == "agent-4"
+        told = shell.run("agent", "show", "--name", "agent-4").data
+        assert (told["name"], told["properties"]["wherry"]["tags"]) == ("agent-4", {"site": "north"})
         talk.type("[y/N]", "y\r")
         talk.type("[unregistered]", "")
         talk.type(f"{register}) Register", "")

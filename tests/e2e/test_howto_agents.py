@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sqlite3
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from unittest import mock
 import pytest
 
 from tests.e2e.shell import Shell
+from tests.integration.agents import daemon
 from wherry.agent.register import Step
 from wherry.agent.state import AgentState
 from wherry.cli import agent_machine
@@ -21,6 +24,7 @@ from wherry.client import device_code
 from wherry.control import breakglass
 
 REDEEM: Callable[..., Any] = device_code.redeem
+TAGS = "properties.wherry.tags"
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "agents.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -75,9 +79,23 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
         if words[:2] in (["agent", "register"], ["agent", "re-enrol"]):
             approved(shell, *words)
             printed[line] = ""
+            if "agent-1" in words or words[1] == "re-enrol":
+                printed[line] = shell.run("agent", "show", "--name", "agent-1", "--query", TAGS).out
+        elif words[:2] == ["agent", "request-bundle"]:
+            # Asked for before the agent's first heartbeat, so that nobody waits for the second.
+            shell.run(*words[: words.index("--wait")])
+            with daemon(AgentState(shell.folder / "agent")):
+                printed[line] = shell.run(*words).out
         else:
             printed[line] = shell.run(*words).out
 
+    tags = {
+        json.loads(told)["site"] for line, told in printed.items() if "re-enrol" in line or "--tags" in line
+    }
+    assert tags == {"north"}
+    assert '"Ready"' in next(told for line, told in printed.items() if "request-bundle" in line)
+    with tarfile.open(shell.folder / "bundle.tar.gz") as archive:
+        assert any(name.endswith("/own/health.json") for name in archive.getnames())
     assert '"Active"' in printed["wherry agent show --name agent-1 --query properties.wherry"]
     scope = "wherry agent show --name agent-2 --query properties.wherry.privateLinkScopeResourceId"
     assert printed[scope].strip().endswith('privateLinkScopes/site"')

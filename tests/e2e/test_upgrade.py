@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from wherry.trust.packages import write_publisher
 
 NOW = Version.parse(wherry.__version__)
 GOOD = str(NOW._replace(patch=NOW.patch + 1))
+OLD = "0.0.9"
 FILES = 400
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "upgrade-agents.md"
 BAD = str(NOW._replace(patch=NOW.patch + 2))
@@ -82,6 +84,35 @@ def test_an_agent_becomes_what_is_offered_and_what_fails_is_taken_back(
     shell.run(*shown("withdraw", here.served.state))
     shell.run("package", "withdraw", GOOD, "--yes", *plane, code=2)
     assert shell.run("package", "list", *plane).data == [{"version": BAD}]
+
+
+@pytest.mark.long
+def test_an_agent_that_is_too_old_gets_no_work_but_the_program_that_helps_it(
+    here: Site, place: Place, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(shell, tmp_path)
+    plane = ("--state", str(here.served.state))
+    for other in shell.run("package", "list", *plane).data:
+        shell.run("package", "withdraw", other["version"], "--yes", *plane)
+    monkeypatch.setenv("PYTHONPATH", str(program(tmp_path, OLD)), prepend=os.pathsep)
+    (place.source / "file").write_bytes(b"x")
+    agent = here.agent()
+    agent.more = ("--publisher", str(tmp_path / "publisher.pub"))
+    agent.start(place.source.parent, workers=1)
+    try:
+        here.until(lambda: agent.lines("version.old", code="AZSM0006"), 60)
+        seen = here.until(lambda: (now := told(here, agent))["agentStatus"] == "RequiresAttention" and now)
+        assert (seen["agentVersion"], seen["wherry"]["upgrade"]["standing"]) == (OLD, "Required")
+        job = here.job(place.source, place.target, agent)
+        job.start()
+        shell.run(*shown("offer", here.served.state))
+        here.until(lambda: agent.lines("upgrade.done", version=GOOD), 60)
+        job.end()
+        job.assert_each_once(1)
+        assert told(here, agent)["agentVersion"] == GOOD
+        assert agent.stop() == 0
+    finally:
+        agent.end()
 
 
 def make(shell: Shell, folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
 from wherry.agent.register import register
+from wherry.agent.shell.host_key import fingerprint
 from wherry.agent.state import AgentState
 from wherry.agent.unregister import unregister
 from wherry.client.agent_protocol import AgentProtocol
@@ -62,10 +63,14 @@ def test_an_agent_registers_and_is_there(admin: Administrator, state: AgentState
 
 def test_its_heartbeats_are_seen(admin: Administrator, state: AgentState) -> None:
     mover = admin.mover()
-    admin.register(state, mover)
+    wanted = replace(admin.wanted(mover), tags={"site": "north"})
+    admin.follow(register(state, wanted, lambda _: time.sleep(0.05)))
+    shown = fingerprint(state)
 
     with daemon(state) as running:
         told = until(lambda: (seen := admin.agent(mover)).get("uptimeInSeconds") and seen)
+        assert (told["wherry"]["sshHostKey"], told["wherry"]["tags"]) == (shown, {"site": "north"})
+        assert admin.api.get(told["arcResourceId"])["tags"] == {"site": "north"}
         assert told["agentStatus"] == "Online"
         assert told["localIPAddress"] == "127.0.0.1"
         assert told["memoryInMB"] > 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ import pytest
 
 from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
+from tests.small_disk import Mount, full, small
+from wherry.agent.admin_password import AdminPassword, Verdict
 from wherry.agent.register import register, wanted_again
 from wherry.agent.state import AgentState
 from wherry.agent.unregister import unregister
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.proven import IdentityGone
-from wherry.model.errors import ApiError
+from wherry.model.errors import ApiError, UsageError
 
+__all__ = ["small"]
 YEAR = 366 * 86400.0
+PASSWORD = "carry the boat over 7"
 
 
 @pytest.fixture(scope="module")
@@ -247,5 +253,60 @@ def test_without_its_machine_an_agent_needs_attention_and_can_go_or_come_back(
     with pytest.raises(ApiError) as gone:
         admin.agent(mover)
     assert gone.value.status == 404
+    admin.register(state, mover)
+    assert beat(state) > 0
+
+
+def test_a_full_disk_is_told_and_outlived(
+    admin: Administrator, small: Mount, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No token is used that could not be shown to be followed, nothing ends, and the agent goes on by itself."""
+    mover, disk = admin.mover(), small("disk")
+    state = AgentState(disk / "agent")
+    admin.register(state, mover)
+    AdminPassword(state.directory).change(PASSWORD)
+    said = ""
+
+    def told(what: str) -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return what in said
+
+    with full(disk), daemon(state, poll_seconds=0.5) as running:
+        until(lambda: told("No space left on device"))
+        running.stopping.set()
+        assert running.wait() == 0
+    with full(disk), daemon(state, poll_seconds=0.5) as running:
+        said = ""
+        until(lambda: told("The agent's state cannot be written: No space left on device. Make room"))
+        assert running.thread.is_alive()
+        assert AdminPassword(state.directory).verdict("admin", PASSWORD, network=True) is Verdict.SHELL
+        os.truncate(disk / "filler", 0)
+        until(lambda: admin.agent(mover).get("uptimeInSeconds"))
+        assert told('"reachable"')
+        running.stopping.set()
+        assert running.wait() == 0
+    assert "Traceback" not in said
+    assert beat(state) > 0
+
+
+def test_what_cannot_be_kept_on_a_full_disk_is_given_back(admin: Administrator, small: Mount) -> None:
+    mover, disk = admin.mover(), small("disk")
+    state = AgentState(disk / "agent")
+    state.key()
+    state.machine_id()
+
+    def follow() -> None:
+        for step in register(state, admin.wanted(mover), lambda _: time.sleep(0.05)):
+            if step.code is not None:
+                filled.enter_context(full(disk))
+                admin._approve(step.code)
+
+    with ExitStack() as filled, pytest.raises(UsageError, match="Make room, and start again"):
+        follow()
+    assert state.registration() is None
+    with pytest.raises(ApiError) as nothing:
+        admin.agent(mover)
+    assert nothing.value.status == 404
     admin.register(state, mover)
     assert beat(state) > 0

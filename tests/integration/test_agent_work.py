@@ -12,8 +12,13 @@ import pytest
 from tests.azurite import Azurite
 from tests.integration.agents import Administrator, daemon, name_for, until
 from tests.integration.served import serving
+from tests.unit.agent.shell.test_shell import number as entry
+from tests.unit.agent.shell.test_shell import typed
+from wherry.agent import job_places
+from wherry.agent.shell.menus import QUIT
 from wherry.agent.state import AgentState
 
+PLACES = (("source", "src", "source"), ("target", "dst", "target"))
 ENDED = ("Succeeded", "Failed", "Canceled")
 
 
@@ -225,3 +230,38 @@ def test_a_run_waits_for_an_agent_and_is_stopped_by_a_person(
     job.api.post(f"{job.path}/stopJob")
 
     assert job.end(run)["status"] == "Canceled"
+
+
+def test_the_shell_tells_how_the_runs_of_its_agent_stand(
+    admin: Administrator, state: AgentState, tree: Path
+) -> None:
+    mover = admin.mover()
+    admin.register(state, mover)
+    job = Job(admin, mover, tree / "source", tree / "target")
+    (tree / "source" / "an \x1b[31mitem").write_bytes(b"x")
+    with daemon(state, allow_source=(tree,), allow_target=(tree,)):
+        run = job.start().rpartition("/")[2]
+        job.end(f"{job.path}/jobRuns/{run}")
+        entries = (entry("status", name) for name in ("service_status", "job_summary", "job_details"))
+        logs = entry("status", "job_copy_logs")
+        more = ("0", "0"), ("1", "", "", "", "", "", "", "", "")
+        shown = [
+            typed(state, entry("main", "status"), *lines, entry("status", QUIT), entry("main", QUIT)).text
+            for lines in (
+                [*entries, f"j:{run}"],
+                [logs, f"j:{run}", "5"],
+                *([logs, f"j:{run}", *lines] for lines in more),
+            )
+        ]
+    told, failed, some, everything = shown
+    reached = [(one.what, one.url, one.passed) for one in job_places.checked(state)]
+    assert reached == [(f"{side} {name}", str(tree / folder), True) for side, name, folder in PLACES]
+    assert "the control plane answers this agent" in told
+    assert f"j:{run}\n    Succeeded, " in told
+    assert "Items Transferred" in told
+    assert f"LocalMount {tree / 'source'}" in told
+    assert "Parts left            0" in told
+    assert "There are no such rows." in failed
+    assert (some.count("AZSM0000"), everything.count("AZSM0000")) == (20, 84)
+    assert "an \\x1b[31mitem" in everything
+    assert "\x1b" not in everything

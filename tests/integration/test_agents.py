@@ -203,8 +203,26 @@ def test_attack_43_what_belongs_to_another_agent_is_not_there(here: World) -> No
     said = set()
     for run in (grant.order.run, str(uuid.uuid4())):
         body = {"token": token_to_json(grant.token), "progress": True}
-        answer = other.protocol.answer("POST", f"/runs/{run}/renew", json=body)
-        said.add((answer.status_code, answer.json()["error"]["code"]))
+        for method, path, sent in (
+            ("POST", f"/runs/{run}/renew", body),
+            ("GET", f"/runs/{run}", None),
+            ("GET", f"/runs/{run}/copyLogs", None),
+        ):
+            answer = other.protocol.answer(method, path, json=sent)
+            said.add((answer.status_code, answer.json()["error"]["code"]))
+    assert other.protocol.answer("GET", "/runs").json()["runs"] == []
+    assert other.protocol.answer("GET", "/places").json()["places"] == []
+    for path, query in (
+        ("/runs", {"after": "1/' OR 1=1"}),
+        ("/runs", {"after": f"{10**20}/{grant.order.run}"}),
+        ("/runs", {"top": "201"}),
+        ("/runs", {"top": "\u00b2"}),
+        (f"/runs/{grant.order.run}/copyLogs", {"after": "-1.0"}),
+        (f"/runs/{grant.order.run}/copyLogs", {"outcome": "Lost"}),
+    ):
+        answer = mine.protocol.answer("GET", path, params=query)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidQueryParameter")
+    assert [one["jobRun"] for one in mine.protocol.answer("GET", "/runs").json()["runs"]] == [grant.order.run]
     assert said == {(404, "RunNotFound")}
     mine.commit(grant, 1, rows("a"))
     job.await_status("Succeeded")

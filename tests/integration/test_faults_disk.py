@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,14 @@ import pytest
 
 from tests import oracle
 from tests.e2e.shell import Answer, Shell
+from tests.small_disk import small
 from wherry.cli.exits import Exit
 from wherry.model.errors import CODES
 
 FILES = 40
 ROOT = os.geteuid() == 0
+__all__ = ["small"]
 needs_mounts = pytest.mark.skipif(not ROOT, reason="mounts a file system")
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts file systems of a size; they are gone after the test."""
-    mounted: list[Path] = []
-
-    def mount(name: str, options: str = "size=1m,mode=700") -> Path:
-        place = tmp_path / name
-        place.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip("it takes the right to mount")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def remount(place: Path, options: str) -> None:

@@ -9,9 +9,12 @@ deploys another agent, and this one works on.  Called by the shell's SSH service
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -33,6 +36,10 @@ class Verdict(Enum):
     SHELL = auto()
 
 
+class ChangedMeanwhile(UsageError):
+    """The default password, by which somebody came in, is the password no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdminPassword:
     """The password that lies in the agent's state `directory`."""
@@ -42,7 +49,9 @@ class AdminPassword:
 
     def begin(self) -> None:
         """Count the day of the default password from now, unless it is counted already."""
-        kept_file.create(self._file, self._document("", self.clock()))
+        # A disk that is full keeps nobody out whose password is kept already.
+        if not self._file.exists():
+            kept_file.create(self._file, self._document("", self.clock()))
 
     @property
     def is_default(self) -> bool:
@@ -61,13 +70,30 @@ class AdminPassword:
         in_time = 0 <= self.clock() - since < DEFAULT_SECONDS
         return Verdict.CHANGE if password == DEFAULT and (in_time or not network) else Verdict.NOTHING
 
-    def change(self, password: str) -> None:
-        """Take another password; raises `UsageError` that says what is wrong with it."""
+    def change(self, password: str, *, first: bool = False) -> None:
+        """Take another password; raises `UsageError` that says what is wrong with it.
+
+        The `first` one takes the place of the default alone: who came in by that has no right to change any other.
+        """
         weak = passwords.weakness(password, USER)
         if weak:
             raise UsageError(weak)
-        since = self._read()[1]
-        kept_file.replace(self._file, self._document(passwords.protect(password), since))
+        verifier = passwords.protect(password)
+        with self._alone():
+            before, since = self._read()
+            if first and before:
+                raise ChangedMeanwhile("Somebody has changed the default password meanwhile. Log in by the new one.")
+            kept_file.replace(self._file, self._document(verifier, since))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one of all sessions who changes it."""
+        lock = os.open(self.directory / "admin.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     @property
     def _file(self) -> Path:

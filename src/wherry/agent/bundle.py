@@ -19,19 +19,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from wherry.agent import facts, log_lines
+from wherry.agent import bundle_own, facts, log_lines, network_report
 from wherry.agent.state import AgentState
 from wherry.client import kept_file
+from wherry.model.errors import UsageError
 from wherry.model.text import without_secrets
+from wherry.model.way import DIRECT
 
 LEFT_OUT = (
     "the keys of the agent's identity and its proofs of it (key*.pem, join.json)",
+    "the proxy's password and the certificates of authorities that are trusted besides (way.json)",
     "the verifier of the admin's password (admin.json) and the key of the SSH service (ssh_host_key)",
-    "command lines and environments of processes, which may hold secrets of others",
+    "command lines and environments of all processes but the agent's own, which may hold secrets of others",
     "names and contents of files of sources and targets; the copy log has those",
     "whatever looks like a token, a signature, a key or a password",
 )
 """What is never in a bundle, to be told before one is made."""
+TROUBLE = "log/troubleshooting.log"
+"""What the shell's last search for trouble with a share has found, in the agent's state directory."""
 KEPT = 5
 """So many bundles stay; the oldest go."""
 
@@ -99,17 +104,29 @@ def collect(state: AgentState, clock: Callable[[], float] = time.time) -> Bundle
 def _parts(state: AgentState) -> Iterator[tuple[str, Callable[[], str]]]:
     """Each file of a bundle, and how to come by it."""
     yield "own/health.json", partial(_health, state)
+    yield from bundle_own.parts(state)
     for name in _OF_STATE:
         if (state.directory / name).exists():
             yield f"root/{Path(name).name}", partial(_tail, state.directory / name)
     for file in log_lines.kept(state.directory):
         yield f"var/log/{file.name}", partial(_tail, file)
+    if (state.directory / TROUBLE).exists():
+        yield f"var/{TROUBLE}", partial(_tail, state.directory / TROUBLE)
     yield "misc/files.txt", partial(_files, state.directory)
+    yield "misc/ifconfig.txt", partial(_network, state)
     for name, source in _SYSTEM.items():
         yield name, partial(_tail, Path(source))
     yield "misc/df.txt", _disks
     yield "misc/top.txt", _processes
-    yield "misc/dmesg.txt", _kernel
+    yield "misc/dmesg.txt", kernel_log
+
+
+def _network(state: AgentState) -> str:
+    """Interfaces, routes, name servers and the proxy without its password."""
+    try:
+        return network_report.report(state.way())
+    except UsageError as damaged:
+        return f"{damaged}\n{network_report.report(DIRECT)}"
 
 
 def _add(archive: tarfile.TarFile, name: str, content: str, now: float) -> None:
@@ -181,7 +198,7 @@ def _status(text: str) -> Mapping[str, str]:
     return {name: value.strip().replace("\t", ",") for name, _, value in pairs}
 
 
-def _kernel() -> str:
+def kernel_log() -> str:
     """The log of the kernel, as far as this user may read it."""
     records = []
     with open(

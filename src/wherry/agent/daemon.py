@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,15 +19,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from wherry.agent import facts, keys, log_lines
-from wherry.agent.identity_endpoint import IdentityEndpoint, IdentityOptions
+from wherry.agent import capabilities, facts, keys, log_lines
+from wherry.agent.bundle_errand import BundleErrand
+from wherry.agent.identity_endpoint import IdentityOptions
+from wherry.agent.identity_tokens import served
 from wherry.agent.log_lines import tell
 from wherry.agent.register import trust
 from wherry.agent.roots import Roots
 from wherry.agent.session import Session
 from wherry.agent.state import AgentState, InUse, Registration
 from wherry.agent.supervisor import EXIT_UPGRADE
+from wherry.agent.systemd import Systemd
 from wherry.agent.upgrade import Upgrades
+from wherry.agent.version_notice import VersionNotice
+from wherry.client import kept_file
 from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Unreachable, pause
 from wherry.client.interruptible import Interruptible
@@ -36,6 +41,7 @@ from wherry.client.proven import AgentIdentity, IdentityGone
 from wherry.engine.lease import boot_time
 from wherry.engine.pool import Pool
 from wherry.model.errors import ApiError, UsageError
+from wherry.model.way import Way
 from wherry.model.wire import HEARTBEAT_SECONDS, LONG_POLL_SECONDS
 
 LAPSED = {"identity_locked": "AZSM0011", "identity_expired": "AZSM0012"}
@@ -61,7 +67,7 @@ class Options:
     `url` with a file or fingerprint tells an agent that is not registered which control plane to trust; the roots
     are the only folders of this machine that jobs may touch.  `workers` None: one process a processor.  `upgrades`:
     whose programs the agent may become; None for nobody's.  `admin_shell` serves it while
-    the agent runs, registered or not.
+    the agent runs, registered or not, at `ssh_port`.  `systemd` is told how the agent stands.
     """
 
     url: str | None = None
@@ -75,6 +81,8 @@ class Options:
     identity: IdentityOptions | None = None
     upgrades: Upgrades | None = None
     admin_shell: Callable[[AgentState], AbstractContextManager[None]] = _no_shell
+    ssh_port: int = 0
+    systemd: Systemd = field(default_factory=Systemd)
 
 
 def run(state: AgentState, options: Options, stopping: threading.Event | None = None) -> int:
@@ -85,13 +93,20 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
     log_lines.configure()
     roots = Roots.named(options.allow_source, options.allow_target, state.directory)
     stopping, restarting = stopping or threading.Event(), threading.Event()
-    with state.alone("run"), log_lines.kept_in(state.directory), options.admin_shell(state):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(state.alone("run"))
+        kept_file.sweep(state.directory)
+        stack.enter_context(log_lines.kept_in(state.directory))
+        ports = (options.ssh_port, options.identity.port if options.identity else 0)
+        capabilities.preflight(state.directory, bool(roots.sources), bool(roots.targets), ports)
+        stack.enter_context(options.admin_shell(state))
         if threading.current_thread() is threading.main_thread():
             restarting = _stop_on_signals(stopping)
+        options.systemd.ready("It begins.")
         if options.url is not None:
             _meet(state, options.url, options, stopping)
         while not stopping.is_set():
-            registration = _await_registration(state, stopping)
+            registration = _await_registration(state, options.systemd, stopping)
             if registration is None:
                 continue
             service = Service(state, registration, options, roots, stopping)
@@ -99,6 +114,8 @@ def run(state: AgentState, options: Options, stopping: threading.Event | None = 
                 return EXIT_IDENTITY_GONE
             if service.makes_room:
                 return EXIT_UPGRADE
+        if not restarting.is_set():
+            options.systemd.stopping()
     tell(logging.INFO, "stopped", "The agent has stopped.")
     return EXIT_RESTART if restarting.is_set() else EXIT_STOPPED
 
@@ -133,12 +150,15 @@ def _meet(state: AgentState, url: str, options: Options, stopping: threading.Eve
         except Unreachable as trouble:
             attempt += 1
             tell(logging.WARNING, "unreachable", str(trouble))
+            options.systemd.feed()
             stopping.wait(pause(attempt, _LONGEST_PAUSE))
         else:
             return
 
 
-def _await_registration(state: AgentState, stopping: threading.Event) -> Registration | None:
+def _await_registration(
+    state: AgentState, systemd: Systemd, stopping: threading.Event
+) -> Registration | None:
     """The registration, as soon as there is one; None when the agent is to stop."""
     told = False
     while not stopping.is_set():
@@ -151,7 +171,9 @@ def _await_registration(state: AgentState, stopping: threading.Event) -> Registr
                 "unregistered",
                 "This agent is not registered. It waits; register it with: wherry agent register.",
             )
+            systemd.status("It waits to be registered.")
             told = True
+        systemd.feed()
         stopping.wait(_WATCH_SECONDS)
     return None
 
@@ -168,8 +190,14 @@ class Service:
     _over: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
     _reached: bool = True
+    _versions: VersionNotice = field(init=False)
+    _errand: BundleErrand = field(init=False)
     makes_room: bool = False
     """Whether another program waits to be started in place of this one."""
+
+    def __post_init__(self) -> None:
+        self._versions = VersionNotice(self.state.directory)
+        self._errand = BundleErrand(self.state)
 
     def run(self) -> bool:
         """Work until `stopping` or until the registration is another one; False when the identity is gone."""
@@ -178,40 +206,38 @@ class Service:
             return True
         protocol = AgentProtocol(identity)
         try:
-            with self._identity_endpoint(protocol) as port:
+            with served(self.options.identity, protocol.identity_token, self.state.directory) as port:
                 self._work(identity, protocol, port)
         finally:
             protocol.close()
         return not self._forget_if_gone()
 
-    @contextlib.contextmanager
-    def _identity_endpoint(self, protocol: AgentProtocol) -> Iterator[int]:
-        """Serve programs of this machine while the block runs, when the owner asked for it; at a port, else 0."""
-        if self.options.identity is None:
-            yield 0
-            return
-        endpoint = IdentityEndpoint(self.options.identity, protocol.identity_token, self.state.directory)
-        try:
-            yield endpoint.port
-        finally:
-            endpoint.close()
-
     def _work(self, identity: AgentIdentity, protocol: AgentProtocol, identity_port: int) -> None:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
         pool = Pool(self.options.workers)
         leases = self.options.leases or max(1, pool.workers)
-        lines = [Interruptible(identity.ca_file) for _ in range(leases + 1)]
-        session = Session(protocol, self.roots, pool, private=identity.private, identity_port=identity_port)
+        lines = [Interruptible(identity.ca_file, identity.url, identity.way) for _ in range(leases + 1)]
+        session = Session(
+            protocol,
+            self.roots,
+            pool,
+            private=identity.private,
+            identity_port=identity_port,
+            way=identity.way,
+        )
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
+        self.options.systemd.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
             futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]
             futures += [
                 threads.submit(self._guarded, self._serve, protocol, session, line) for line in lines[1:]
             ]
             try:
-                self._watch(futures)
+                self._watch(futures, identity.way)
             finally:
+                self.options.systemd.at_rest()
                 self._over.set()
+                self._errand.stop()
                 session.stop()
                 for line in lines:
                     line.interrupt()
@@ -224,13 +250,17 @@ class Service:
         for future in futures:
             future.result()
 
-    def _watch(self, futures: Iterable[Future[None]]) -> None:
-        """Until it is time to stop: told to, a thread has ended, or the registration is another one."""
+    def _watch(self, futures: Iterable[Future[None]], way: Way) -> None:
+        """Until it is time to stop: told to, a thread has ended, or registration or way out are other ones."""
         while not self.stopping.wait(_WATCH_SECONDS):
+            self.options.systemd.feed()
             if any(future.done() for future in futures):
                 return
             if self.state.registration() != self.registration:
                 tell(logging.WARNING, "unregistered", "The registration was removed on this machine.")
+                return
+            if self.state.way() != way:
+                tell(logging.INFO, "way", "Proxy or authorities are other ones: all connections begin anew.")
                 return
 
     def _guarded(self, work: Callable[..., None], *args: object) -> None:
@@ -243,8 +273,10 @@ class Service:
         """Tell the control plane again and again that the agent is alive."""
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
+            self.options.systemd.turned()
             try:
                 interval = protocol.heartbeat(self._facts(), line)
+                self._versions.heard(protocol.notice)
             except (Unreachable, ApiError) as trouble:
                 if self._over.is_set():
                     return
@@ -255,6 +287,7 @@ class Service:
                 attempt = 0
                 self._note_reach(None)
                 self._change_key(protocol)
+                self._errand.wanted(protocol)
                 if self._upgraded(protocol):
                     return
                 self._over.wait(interval)
@@ -290,14 +323,14 @@ class Service:
             return
         try:
             keys.change(protocol, kept)
-        except (Unreachable, ApiError) as trouble:
+        except (Unreachable, ApiError, OSError) as trouble:
             # The next heartbeat tries again; the old key is good for two weeks more.
             tell(logging.WARNING, "key.change", f"The key is not changed yet: {trouble}")
         else:
             tell(logging.INFO, "key.change", "The agent has a new key.")
 
     def _facts(self) -> dict[str, Any]:
-        told = facts.heartbeat(self.registration.url)
+        told = facts.heartbeat(self.registration.url, self.state)
         failed = self.options.upgrades.told() if self.options.upgrades else None
         return {**told, "upgrade": failed} if failed else told
 
@@ -313,14 +346,18 @@ class Service:
 
     def _note_reach(self, trouble: Exception | None) -> None:
         """Log when the control plane is lost and when it is found again, not each attempt."""
+        if isinstance(trouble, ApiError) and self._versions.refused(trouble):
+            trouble = None
         if trouble is not None and self._reached:
             code = trouble.code if isinstance(trouble, ApiError) else ""
             if code in LAPSED:
                 tell(logging.ERROR, code.replace("_", "."), str(trouble), code=LAPSED[code])
             else:
                 tell(logging.WARNING, "unreachable", str(trouble))
+            self.options.systemd.status(str(trouble))
         if trouble is None and not self._reached:
             tell(logging.INFO, "reachable", "The control plane answers again.")
+            self.options.systemd.status(f"At work as {self.registration.agent}.")
         self._reached = trouble is None
 
     def _forget_if_gone(self) -> bool:

@@ -6,7 +6,6 @@ Reads the system, never fails: what cannot be known is empty or 0.  Called by `r
 from __future__ import annotations
 
 import os
-import platform
 import re
 import socket
 from pathlib import Path
@@ -16,13 +15,16 @@ from urllib.parse import urlsplit
 from wherry import __version__
 from wherry.agent.state import AgentState
 from wherry.model import ids
+from wherry.trust import host_keys
+from wherry.trust.keys import KeyTrouble
 
 _DMI = Path("/sys/class/dmi/id/product_uuid")
 _NOTHING = {"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"}
 
 
-def heartbeat(url: str) -> dict[str, Any]:
-    """The body of a heartbeat to the control plane at `url`."""
+def heartbeat(url: str, state: AgentState | None = None) -> dict[str, Any]:
+    """The body of a heartbeat to the control plane at `url`, with the SSH key of the agent of that state."""
+    key = ssh_host_key(state) if state is not None else ""
     return {
         "version": __version__,
         "hostName": host_name(),
@@ -31,19 +33,28 @@ def heartbeat(url: str) -> dict[str, Any]:
         "cores": cores(),
         "uptimeInSeconds": uptime_in_seconds(),
         "timeZone": time_zone(),
+        **({"sshHostKey": key} if key else {}),
     }
+
+
+def ssh_host_key(state: AgentState) -> str:
+    """The fingerprint of the key of this agent's SSH service, once it has one."""
+    try:
+        return host_keys.fingerprint((state.directory / "ssh_host_key").read_bytes())
+    except (OSError, KeyTrouble):
+        return ""
 
 
 def registration(url: str, state: AgentState) -> dict[str, Any]:
     """What a registration says of the machine."""
-    told = heartbeat(url)
+    told = heartbeat(url, state)
     del told["uptimeInSeconds"]
     return {**told, "vmUuid": machine_uuid(state)}
 
 
 def host_name() -> str:
     """The machine's name, printable ASCII."""
-    return re.sub(r"[^\x20-\x7e]", "?", platform.node())[:128]
+    return re.sub(r"[^\x20-\x7e]", "?", socket.gethostname())[:128]
 
 
 def address(url: str) -> str:

@@ -2,7 +2,8 @@
 
 Off unless asked for, on 127.0.0.1 only.  A request has to carry what neither a browser nor a fooled server sends, then
 prove that it can read a file (`challenges`).  Only allowed audiences are served, and the control plane allows no more
-than data planes: nobody gets to the resource API this way.  Called by `agent.daemon`.
+than data planes: nobody gets to the resource API this way.  Called by `agent.daemon`, or in a process of its own that
+asks the agent for tokens (`identity_tokens`).
 """
 
 from __future__ import annotations
@@ -43,12 +44,17 @@ Issue = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class IdentityOptions:
-    """What the owner of the machine says: `wherry agent run`'s options of this name."""
+    """What the owner of the machine says: `wherry agent run`'s options of this name.
+
+    With a `socket` the endpoint is a process of its own, run by `user`, that asks there.
+    """
 
     port: int
     audiences: tuple[str, ...] = AUDIENCES
     group: str | None = None
     folder: Path = FOLDER
+    socket: Path | None = None
+    user: str | None = None
 
 
 class Refused(WherryError):

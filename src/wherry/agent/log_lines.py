@@ -6,6 +6,7 @@ once a process, by the daemon; everything else uses `tell`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -21,7 +22,8 @@ from wherry.client import kept_file
 _FILE = "agent.log"
 _FILES = 4
 _FILE_BYTES = 4 * 1024 * 1024
-_log = logging.getLogger("wherry.agent")
+LOGGER = "wherry.agent"
+_log = logging.getLogger(LOGGER)
 
 
 class JsonLines(logging.Formatter):
@@ -51,11 +53,18 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     logging.getLogger("wherry").setLevel(level)
 
 
+class _KeptLines(RotatingFileHandler):
+    """The files of the log; what cannot be written there is on standard error all the same."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        """A full disk is no news with each line."""
+
+
 @contextmanager
 def kept_in(directory: Path) -> Iterator[None]:
     """Write the same lines to files in an agent's state directory, too: the last ones are in every support bundle."""
     folder = kept_file.private_folder(directory / "log")
-    handler = RotatingFileHandler(folder / _FILE, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, delay=True)
+    handler = _KeptLines(folder / _FILE, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, delay=True)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.addHandler(handler)
@@ -63,7 +72,8 @@ def kept_in(directory: Path) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # What a full disk has not taken.
+            handler.close()
 
 
 def kept(directory: Path) -> list[Path]:

@@ -19,9 +19,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from wherry.agent.state import AgentState
 from wherry.client.connection import http_date
+from wherry.client.outward import context_for
 from wherry.model.addresses import is_private, read
 from wherry.model.errors import UsageError
-from wherry.trust.authority import client_context
+from wherry.model.way import DIRECT, Proxy, Way
+from wherry.stores.http.tunnel import ProxyRefused, open_way
 
 SECONDS = 10.0
 """How long each step may take."""
@@ -60,12 +62,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Something to reach: `path` is asked for, `context` says whose certificates are trusted there."""
+    """Something to reach: `path` is asked for, `context` says whose certificates are trusted there.
+
+    `proxy`: what leads there, None for nothing.
+    """
 
     what: str
     url: str
     path: str
     context: Callable[[], ssl.SSLContext]
+    proxy: Proxy | None = None
 
 
 class _Failed(Exception):
@@ -77,32 +83,40 @@ class _Failed(Exception):
         self.remedy = remedy
 
 
-def endpoints(state: AgentState) -> list[Endpoint]:
-    """What this agent talks to; raises `UsageError` while no control plane is set."""
-    url = state.server
+def endpoints(state: AgentState, way: Way | None = None) -> list[Endpoint]:
+    """What this agent talks to, by its own way or another; raises `UsageError` while no control plane is set."""
+    url, way = state.server, way or state.way()
     if url is None:
         raise UsageError(
             "No control plane is set. Set it first: Network configuration, Update network configuration."
         )
 
     def ours() -> ssl.SSLContext:
-        return client_context(state.ca_file)
+        return context_for(state.ca_file, way)
 
+    proxy = way.proxy_to(urlsplit(url).hostname or "")
     return [
-        Endpoint("control plane", url, "/healthz", ours),
-        Endpoint("identity", url, "/organizations/v2.0/.well-known/openid-configuration", ours),
-        Endpoint("vault", url, "/secrets?api-version=7.4", ours),
+        Endpoint("control plane", url, "/healthz", ours, proxy),
+        Endpoint("identity", url, "/organizations/v2.0/.well-known/openid-configuration", ours, proxy),
+        Endpoint("vault", url, "/secrets?api-version=7.4", ours, proxy),
     ]
 
 
-def endpoint(text: str) -> Endpoint:
+def endpoint(text: str, way: Way = DIRECT) -> Endpoint:
     """Any endpoint that a person names: a URL, or a host that speaks HTTPS; raises `UsageError`."""
     url = text if "://" in text else f"https://{text}"
     parts = _split(url)
     path = parts.path or "/"
-    return Endpoint(
-        "endpoint", url, f"{path}?{parts.query}" if parts.query else path, ssl.create_default_context
-    )
+
+    def known() -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if way.ca_pem:
+            context.load_verify_locations(cadata=way.ca_pem)
+        return context
+
+    # What is not sealed goes by no proxy: nothing that the agent does is of that kind.
+    proxy = way.proxy_to(str(parts.hostname)) if parts.scheme == "https" else None
+    return Endpoint("endpoint", url, f"{path}?{parts.query}" if parts.query else path, known, proxy)
 
 
 def check(found: Endpoint) -> Result:
@@ -127,15 +141,22 @@ def _steps(found: Endpoint) -> Iterator[Step]:
     parts = _split(found.url)
     host, secure = str(parts.hostname), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    step, addresses = _tried("name lookup", lambda: _look_up(host, port))
+    proxy = found.proxy
+    near, door = (proxy.host, proxy.port) if proxy else (host, port)
+    step, addresses = _tried("name lookup", lambda: _look_up(near, door))
     yield step
     if addresses is None:
         return
-    step, line = _tried("TCP", lambda: _connect(addresses, port))
+    step, line = _tried("TCP", lambda: _connect(addresses, door))
     yield step
     if line is None:
         return
     with line:
+        if proxy is not None:
+            step, passed = _tried("proxy", lambda: _pass(line, proxy, host, port))
+            yield step
+            if passed is None:
+                return
         if secure:
             step, sealed = _tried("TLS", lambda: _shake_hands(line, host, found.context()))
             yield step
@@ -190,6 +211,24 @@ def _connect(addresses: list[str], port: int) -> tuple[str, socket.socket]:
         f"port {port} cannot be reached ({why})",
         "Let the firewall pass TCP to it from here, and see whether the service runs.",
     )
+
+
+def _pass(line: socket.socket, proxy: Proxy, host: str, port: int) -> tuple[str, bool]:
+    try:
+        open_way(line, proxy, host, port)
+    except ProxyRefused as refused:
+        remedy = (
+            "Set the proxy's user and password: Network configuration, Update network configuration, Proxy."
+            if refused.is_for_want_of_password
+            else f"Let the proxy pass connections to {host} port {port}, or do without it for this host."
+        )
+        raise _Failed(str(refused), remedy) from refused
+    except OSError as trouble:
+        raise _Failed(
+            f"the proxy {proxy.url} does not answer ({trouble.strerror or 'no answer in time'})",
+            "See whether a proxy runs at that address and port.",
+        ) from trouble
+    return f"the proxy {proxy.url} opens the way", True
 
 
 def _shake_hands(line: socket.socket, host: str, context: ssl.SSLContext) -> tuple[str, ssl.SSLSocket]:

@@ -14,7 +14,7 @@ from wherry.model.errors import UsageError
 SECONDS = 1.0
 _KINDS = {
     socket.AF_INET: (socket.IPPROTO_ICMP, 8),
-    socket.AF_INET6: (socket.getprotobyname("ipv6-icmp"), 128),
+    socket.AF_INET6: (socket.IPPROTO_ICMPV6, 128),
 }
 
 

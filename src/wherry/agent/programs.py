@@ -11,6 +11,7 @@ chooses and passes, the supervisor counts and takes back.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from wherry import __version__
 from wherry.agent import packages
+from wherry.agent.log_lines import tell
 from wherry.client import kept_file
 from wherry.model.errors import UsageError
 from wherry.model.versions import Version
@@ -55,10 +57,18 @@ class Programs:
 
     def __init__(self, state: Path) -> None:
         self.folder = kept_file.private_folder(state / "programs")
+        self._unkept: tuple[Choice, Choice] | None = None
+        """What is on the disk, and what would be there if it were not full."""
 
     @property
     def choice(self) -> Choice:
         """What is chosen; the installed program where nothing is, or what is written makes no sense."""
+        found = self._on_disk()
+        if self._unkept is not None and self._unkept[0] == found:
+            return self._unkept[1]
+        return found
+
+    def _on_disk(self) -> Choice:
         try:
             found = Choice(**json.loads((self.folder / "chosen.json").read_text()))
             for version in filter(None, (found.version, found.before, found.highest)):
@@ -104,16 +114,17 @@ class Programs:
         now = self.choice
         if now.trial:
             now = replace(now, starts=now.starts + 1)
-            self._write(now)
+            self._note(now)
         return now
 
     def passed(self) -> bool:
         """The program on trial does: keep it, and drop those before it.  Whether there was a trial."""
-        now = self.choice
+        now = self._on_disk()
         if not now.trial:
             return False
         highest = str(max(Version.parse(now.highest), Version.parse(now.version)))
-        self._write(Choice(version=now.version, before=now.version, highest=highest))
+        if not self._note(Choice(version=now.version, before=now.version, highest=highest)):
+            return False
         for tree in self.folder.iterdir():
             if tree.is_dir() and tree.name != now.version:
                 shutil.rmtree(tree, ignore_errors=True)
@@ -122,13 +133,28 @@ class Programs:
     def take_back(self, code: str, detail: str, again_at: float) -> None:
         """The program on trial does not do: the one before it is the one to run."""
         now = self.choice
-        self._write(replace(now, version=now.before, trial=False, starts=0))
-        self.refuse(now.version, code, detail, again_at)
+        back = replace(now, version=now.before, trial=False, starts=0)
+        self._note(_refused(back, now.version, code, detail, again_at))
 
     def refuse(self, version: str, code: str, detail: str, again_at: float) -> None:
         """Note that a version did not do, so that it is not tried again and again."""
-        told = replace(self.choice, refused=version, code=code, detail=detail[:500], again_at=again_at)
-        self._write(told)
+        self._note(_refused(self.choice, version, code, detail, again_at))
+
+    def _note(self, choice: Choice) -> bool:
+        """Write, or remember where the disk is full: an agent that cannot write goes on all the same."""
+        before = self._on_disk()
+        try:
+            self._write(choice)
+        except OSError as trouble:
+            self._unkept = before, choice
+            tell(logging.WARNING, "disk", f"Which program runs cannot be written: {trouble.strerror}.")
+            return False
+        self._unkept = None
+        return True
 
     def _write(self, choice: Choice) -> None:
         kept_file.replace(self.folder / "chosen.json", json.dumps(asdict(choice)).encode() + b"\n")
+
+
+def _refused(now: Choice, version: str, code: str, detail: str, again_at: float) -> Choice:
+    return replace(now, refused=version, code=code, detail=detail[:500], again_at=again_at)

@@ -2,7 +2,8 @@
 
 `register` is a generator of steps; whoever calls it shows them (command line, shell).  Until the last step nothing
 exists at the control plane but a pending code, and an agent is registered here exactly when it is there: the last
-step cannot be interrupted.
+step cannot be interrupted, and what cannot be kept here is given back.  Where the power fails in it, the next
+registration under the same name, by the same key, gets what that one has made.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -24,18 +25,20 @@ from wherry import __version__
 from wherry.agent import facts
 from wherry.agent.state import AgentState, Registration
 from wherry.client import device_code, pinning
+from wherry.client.agent_protocol import AgentProtocol
 from wherry.client.connection import Connection, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.device_code import DeviceCode, Endpoints
 from wherry.client.profile import https_url
-from wherry.client.proven import KeyProofs, refusal
+from wherry.client.proven import InMemory, KeyProofs, refusal
 from wherry.model import ids
-from wherry.model.errors import ApiError, UsageError
+from wherry.model.errors import ApiError, UsageError, WherryError
 from wherry.trust.enrolment import AGENT_CLIENT_ID, EnrolmentRequest, key_words
 from wherry.trust.keys import PrivateKey
 
 SCOPE = "https://management.azure.com/agent.register"
 _TENANT = "organizations"
 _ATTEMPTS = 6
+_PUT_OFF = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 StepName = Literal["trust", "connect", "key", "code", "approved", "registered", "unregistered"]
 
@@ -61,6 +64,7 @@ class Wanted:
     ca_file: Path | None = None
     ca_fingerprint: str | None = None
     private_link_scope: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def request(self) -> EnrolmentRequest:
         """What the consent is about; `UsageError` for names that cannot be."""
@@ -122,7 +126,9 @@ def register(
             )
         yield trust(state, wanted.url, wanted.ca_file, wanted.ca_fingerprint)
         url = str(state.server)
-        with Connection(url, state.ca_file, private=bool(request.private_link_scope)) as connection:
+        with Connection(
+            url, state.ca_file, private=bool(request.private_link_scope), way=state.way()
+        ) as connection:
             endpoints = Endpoints.discover(connection, _TENANT)
             yield Step("connect", f"Connected to {url}; its certificate is the trusted one.")
             key = PrivateKey.for_agent() if again else state.key()
@@ -141,9 +147,9 @@ def register(
             answer = device_code.redeem(connection, endpoints, code, AGENT_CLIENT_ID, proofs, sleep)
             yield Step("approved", "The request was approved.")
             with _uninterrupted():
-                registration = _finish(
-                    state, connection, proofs, request, key, str(answer.get("access_token", ""))
-                )
+                body = _body(state, url, wanted, request, key)
+                token = str(answer.get("access_token", ""))
+                registration = _finish(state, connection, proofs, request, key, token, body)
             yield Step("registered", f"Registered as {registration.agent_id}.")
 
 
@@ -165,7 +171,7 @@ def trust(
         certificate = pinning.certificate_from_file(ca_file)
         how = f"as signed by the authority in {ca_file}"
     else:
-        certificate = pinning.fetch_certificate(url, ca_fingerprint or "")
+        certificate = pinning.fetch_certificate(url, ca_fingerprint or "", state.way())
         how = "because the fingerprint of its authority is the given one"
     state.trust_server(url, certificate)
     return Step("trust", f"{url} is trusted, {how}.")
@@ -188,10 +194,11 @@ def _finish(
     request: EnrolmentRequest,
     key: PrivateKey,
     token: str,
+    body: dict[str, Any],
 ) -> Registration:
     """The last step: there and here."""
     try:
-        made = _put(connection, proofs, token, _body(state, connection.url, request, key))
+        made = _put(connection, proofs, token, body)
     except ApiError as refused:
         if refused.code == "KeyInUse":
             state.forget()
@@ -201,16 +208,38 @@ def _finish(
                 "This agent's key belongs to an earlier registration. It has been wiped. Start again.",
             ) from refused
         raise
-    registration = _registration(connection.url, request, made)
-    state.kept.begin(key, str(made.get("joinState", "")))
-    state.keep_registration(registration)
+    registration, join = _registration(connection.url, request, made), str(made.get("joinState", ""))
+    try:
+        state.kept.begin(key, join)
+        state.keep_registration(registration)
+    except OSError as trouble:
+        raise _give_back(state, registration, InMemory(key, join), trouble) from trouble
     return registration
 
 
-def _body(state: AgentState, url: str, request: EnrolmentRequest, key: PrivateKey) -> dict[str, Any]:
+def _give_back(state: AgentState, made: Registration, kept: InMemory, trouble: OSError) -> UsageError:
+    """What cannot be kept here must not be there, either; what to tell a person."""
+    protocol = AgentProtocol(made.identity(state.ca_file, kept, state.way()))
+    try:
+        protocol.unregister()
+        left = "Nothing is left of it. Make room, and start again."
+    except WherryError:
+        left = f"It could not be given back: make room, delete {made.agent_id}, and start again."
+    finally:
+        protocol.close()
+    with contextlib.suppress(OSError):
+        state.forget()
+    return UsageError(f"The registration cannot be kept in {state.directory}: {trouble.strerror}. {left}")
+
+
+def _body(
+    state: AgentState, url: str, wanted: Wanted, request: EnrolmentRequest, key: PrivateKey
+) -> dict[str, Any]:
     told: dict[str, Any] = {"mover": request.mover, "agent": request.agent_name, "key": key.public.jwk()}
     if request.private_link_scope:
         told["privateLinkScope"] = request.private_link_scope
+    if wanted.tags:
+        told["tags"] = dict(wanted.tags)
     return {**told, **facts.registration(url, state)}
 
 
@@ -266,7 +295,10 @@ def _registration(url: str, request: EnrolmentRequest, made: Json) -> Registrati
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off until the end; it then counts only if what was done has failed."""
+    """Put Ctrl-C, a closed terminal and a request to end off until the end.
+
+    Ctrl-C then counts only if what was done has failed, the others in any case.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -275,12 +307,16 @@ def _uninterrupted() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         pressed.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in _PUT_OFF}
     try:
         yield
     except BaseException:
-        if pressed:
+        if signal.SIGINT in pressed:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for told in pressed:
+            if told != signal.SIGINT:
+                signal.raise_signal(told)

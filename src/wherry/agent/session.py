@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from wherry.agent.delivery import Delivery
 from wherry.agent.log_lines import tell
 from wherry.agent.roots import Roots, Side, check_apart
 from wherry.client import private_addresses
@@ -36,6 +37,7 @@ from wherry.model.errors import (
     StoreError,
     UsageError,
 )
+from wherry.model.way import DIRECT, Way
 from wherry.model.wire import Grant, Place
 from wherry.stores.port import StoreSpec
 
@@ -61,6 +63,7 @@ class Session:
     """The work of one agent on its leases, for as many threads as it holds leases.
 
     `private`: at private addresses only.  `identity_port`: where this machine's identity endpoint is, 0 for none.
+    `way`: how stores of other machines are reached.  `delivery` keeps what cannot be told; without one it is lost.
     """
 
     def __init__(
@@ -71,9 +74,13 @@ class Session:
         *,
         private: bool = False,
         identity_port: int = 0,
+        way: Way = DIRECT,
+        delivery: Delivery | None = None,
     ) -> None:
         self._protocol = protocol
+        self._delivery = delivery
         self._private = private
+        self._way = way
         self._identity_port = identity_port
         self._roots = roots
         self._pool = pool
@@ -145,7 +152,8 @@ class Session:
         """Let the engine work; None when nothing is left to give back."""
         ledger = self._protocol.ledger(grant.order.run, clock.remaining)
         try:
-            self._pool.perform(grant, ledger, *self._specs(grant, ledger), clock)
+            kept = self._delivery.ledger(grant.order.run, clock) if self._delivery else ledger
+            self._pool.perform(grant, kept, *self._specs(grant, ledger), clock)
         except LeaseLost as lost:
             tell(logging.WARNING, "lease.lost", str(lost), **about)
             return None
@@ -178,11 +186,13 @@ class Session:
         self._check_private(place)
         if place.kind == BLOB and side == "target":
             secret = ledger.credential(grant.token).secret
-            return StoreSpec("blob", place.location, place.subpath, secret=secret, private=self._private)
+            return StoreSpec(
+                "blob", place.location, place.subpath, secret=secret, private=self._private, way=self._way
+            )
         if place.kind == BUCKET and side == "target":
             key = ledger.credential(grant.token)
             opened = StoreSpec("s3", place.location, place.subpath, secret=key.secret, private=self._private)
-            return replace(opened, identity=key.identity, region=key.region, ca_pem=key.ca)
+            return replace(opened, identity=key.identity, region=key.region, ca_pem=key.ca, way=self._way)
         raise RunError(_UNSUPPORTED[side], f"It is {place.kind}.")
 
     def _check_not_ours(self, place: Place) -> None:
@@ -249,12 +259,16 @@ class Session:
             detail=release.detail,
             **about,
         )
+        if self._delivery is not None:
+            # Once it is given back nothing counts that was done under it.
+            self._delivery.deliver()
         # The lease's own time may be over here already; the control plane knows whether it still counts.
         until = time.monotonic() + _RELEASE_SECONDS
         ledger = self._protocol.ledger(grant.order.run, lambda: until - time.monotonic())
         try:
             ledger.release(grant.token, release.code, release.detail)
         except (RunError, ApiError, Unreachable) as trouble:
-            tell(logging.WARNING, "lease.release", f"It could not be given back: {trouble}", **about)
+            why = f"It could not be given back: {trouble}"
+            tell(logging.WARNING, "lease.release", why, code=release.code, detail=release.detail, **about)
             return False
         return True

@@ -1,6 +1,6 @@
 """The agent's state directory: its key, whom it belongs to, which control plane it trusts.
 
-    key*.pem and join.json (see `keys`)  registration.json  server.json  ca.pem  machine-id  *.lock
+    key*.pem and join.json (see `keys`)  registration.json  server.json  ca.pem  way.json  machine-id  *.lock
 
 The directory is 0700 and each file is replaced whole, so that a crash leaves no half of anything.  An agent is
 registered exactly when `registration.json` is there.  Called by `register`, `unregister`, `daemon` and the shell.
@@ -18,10 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wherry.agent import way as ways
 from wherry.agent.keys import KeptProofs
 from wherry.client import kept_file
-from wherry.client.proven import AgentIdentity
+from wherry.client.proven import AgentIdentity, Kept
 from wherry.model.errors import UsageError
+from wherry.model.way import DIRECT, Way
 from wherry.trust.keys import KeyTrouble, PrivateKey
 
 
@@ -46,6 +48,20 @@ class Registration:
     def audience(self) -> str:
         """What the agent's tokens are for."""
         return self.issuer.removesuffix(f"/{self.tenant_id}/v2.0") + "/agent"
+
+    def identity(self, ca_file: Path, kept: Kept, way: Way = DIRECT) -> AgentIdentity:
+        """What the agent proves itself with, by what is kept."""
+        return AgentIdentity(
+            url=self.url,
+            ca_file=ca_file,
+            client_id=self.client_id,
+            token_endpoint=self.token_endpoint,
+            issuer=self.issuer,
+            audience=self.audience,
+            kept=kept,
+            private=bool(self.private_link_scope),
+            way=way,
+        )
 
 
 class InUse(UsageError):
@@ -88,18 +104,7 @@ class AgentState:
     def identity(self) -> AgentIdentity | None:
         """What the agent proves itself with; None while it is not registered."""
         known = self.registration()
-        if known is None:
-            return None
-        return AgentIdentity(
-            url=known.url,
-            ca_file=self.ca_file,
-            client_id=known.client_id,
-            token_endpoint=known.token_endpoint,
-            issuer=known.issuer,
-            audience=known.audience,
-            kept=self.kept,
-            private=bool(known.private_link_scope),
-        )
+        return None if known is None else known.identity(self.ca_file, self.kept, self.way())
 
     def keep_registration(self, registration: Registration) -> None:
         """Make this agent a registered one."""
@@ -123,6 +128,15 @@ class AgentState:
         """The URL of the control plane that this agent was told to trust."""
         found = self._document("server.json")
         return str(found["url"]) if found and "url" in found else None
+
+    def way(self) -> Way:
+        """How this agent gets out.  One with a private link scope takes no proxy, which might lead anywhere."""
+        known, kept = self.registration(), ways.read(self.directory)
+        return kept.directly() if known is not None and known.private_link_scope else kept
+
+    def keep_way(self, way: Way) -> None:
+        """Get out by this way from now on; an agent at work begins anew with it."""
+        ways.keep(self.directory, way)
 
     def trust_server(self, url: str, certificate: bytes) -> None:
         """Pin a control plane: where it is, and the authority that signs its certificate."""
@@ -148,8 +162,10 @@ class AgentState:
                 raise InUse(
                     f"Process {holder} already uses {self.directory} to {what}. Stop it, or choose another directory."
                 ) from None
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            # On a full disk the lock holds all the same; only its holder has no name then.
+            with contextlib.suppress(OSError):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(lock)

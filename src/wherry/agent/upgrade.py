@@ -74,7 +74,9 @@ class Upgrades:
             later = Version.parse(offered) > Version.parse(__version__)
         except UsageError:
             return False
-        return later and not (now.refused == offered and self.clock() < now.again_at)
+        # No more than it can be, where the clock was set back.
+        waits = 0 < now.again_at - self.clock() <= AGAIN_SECONDS
+        return later and not (now.refused == offered and waits)
 
     def _install(self, offered: str, read: Read) -> None:
         """Fetch it into a file, then unpack that; the manifest is judged before anything else is asked for."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_machine
+from wherry.cli import agent_bundle, agent_machine, agent_service, agent_settings
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -19,11 +19,17 @@ COLUMNS = (
     ("Status", "properties.agentStatus"),
     ("Identity", "properties.wherry.identity"),
     ("Version", "properties.agentVersion"),
+    ("Upgrade", "properties.wherry.upgrade.standing"),
     ("Address", "properties.localIPAddress"),
     ("Cores", "properties.numberOfCores"),
     ("Memory MB", "properties.memoryInMB"),
     ("Last seen", "properties.lastStatusUpdate"),
     ("Description", "properties.description"),
+)
+SHOWN = (
+    *COLUMNS,
+    ("SSH host key", "properties.wherry.sshHostKey"),
+    ("Tags", "properties.wherry.tags"),
 )
 
 
@@ -36,7 +42,7 @@ def list_(group: Group = None, mover: Mover = None) -> Any:
 
 
 @app.command()
-@answers(COLUMNS)
+@answers(SHOWN)
 def show(name: Name, group: Group = None, mover: Mover = None) -> Any:
     """One agent."""
     with session(group, mover) as here:
@@ -62,4 +68,7 @@ def delete(
         here.api.delete(here.at.of_mover("agents", name), wait=not no_wait)
 
 
+agent_bundle.add_to(app)
 agent_machine.add_to(app)
+agent_service.add_to(app)
+agent_settings.add_to(app)

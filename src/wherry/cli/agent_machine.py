@@ -52,6 +52,7 @@ COLUMNS = (
     ("Agent", "agentId"),
     ("Control plane", "url"),
     ("Daemon", "daemon"),
+    ("Upgrade", "upgrade"),
     ("Directory", "directory"),
 )
 
@@ -112,14 +113,21 @@ def register(
             help="Private link scope whose networks alone it shall use: a name in the group, or an id.",
         ),
     ] = "",
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", show_default=False, help="A tag of its machine; repeatable."),
+    ] = None,
     state: State = None,
 ) -> None:
     """Register the agent of this machine: shows a code that a person approves on a page of the control plane."""
     from wherry.agent.register import Wanted
     from wherry.agent.register import register as steps
+    from wherry.model.tags import of_pairs
 
-    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope)
-    follow(steps(opened(state), wanted))
+    tagged = of_pairs(tags or [])
+    wanted = Wanted(subscription, group, mover, name, url, ca, ca_fingerprint, private_link_scope, tagged)
+    agent = opened(state)
+    _register(agent, steps(agent, wanted))
 
 
 def re_enrol(state: State = None) -> None:
@@ -128,7 +136,7 @@ def re_enrol(state: State = None) -> None:
     from wherry.agent.register import wanted_again
 
     agent = opened(state)
-    follow(steps(agent, wanted_again(agent), again=True))
+    _register(agent, steps(agent, wanted_again(agent), again=True))
 
 
 def run(
@@ -182,6 +190,8 @@ def run(
             metavar="GROUP", show_default=False, help="Who may have tokens besides the agent's user."
         ),
     ] = None,
+    identity_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    identity_user: Annotated[str | None, typer.Option(hidden=True)] = None,
     publisher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -208,25 +218,31 @@ def run(
     from wherry.agent.daemon import EXIT_RESTART, Options
     from wherry.agent.daemon import run as be_agent
     from wherry.agent.identity_endpoint import AUDIENCES, IdentityOptions
+    from wherry.agent.systemd import Systemd
 
     if identity_endpoint is None and (identity_audience or identity_group):
         raise UsageError("--identity-audience and --identity-group need --identity-endpoint PORT.")
     identity = None
     if identity_endpoint is not None:
-        identity = IdentityOptions(identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group)
+        identity = IdentityOptions(
+            identity_endpoint, tuple(identity_audience or AUDIENCES), identity_group,
+            socket=identity_socket, user=identity_user,
+        )  # fmt: skip
     agent = opened(state)
     upgrades = _upgrades(agent, publisher or [])
     if upgrades is not None and not supervised:
         raise typer.Exit(_supervise(agent, upgrades))
     options = Options(
         url, ca, ca_fingerprint, tuple(allow_source or ()), tuple(allow_target or ()), leases, workers,
-        identity=identity, upgrades=upgrades,
+        identity=identity, upgrades=upgrades, systemd=Systemd.named(),
     )  # fmt: skip
     if ssh_listen is not None:
         from wherry.agent.shell import menus, ssh
 
         address, chosen = _address(ssh_listen), menus.NEWER if newer_menus else menus.MENUS
-        options = replace(options, admin_shell=lambda state: ssh.served(state, address, chosen))
+        options = replace(
+            options, admin_shell=lambda state: ssh.served(state, address, chosen), ssh_port=address[1]
+        )
     code = be_agent(agent, options)
     if code == EXIT_RESTART:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line, once more
@@ -314,11 +330,15 @@ def check(
     """Whether this machine reaches what its agent needs, step by step, as JSON; fails when it does not."""
     import json
 
-    from wherry.agent import network_check
+    from wherry.agent import job_places, last_check, network_check
     from wherry.cli.exits import Exit
 
-    wanted = network_check.endpoints(opened(state)) if url is None else [network_check.endpoint(url)]
+    agent = opened(state)
+    wanted = network_check.endpoints(agent) if url is None else [network_check.endpoint(url, agent.way())]
     results = [network_check.check(one) for one in wanted]
+    if url is None:
+        results += job_places.checked(agent)
+        last_check.keep(agent, results)
     print(json.dumps([one.to_json() for one in results], indent=2))
     if not all(one.passed for one in results):
         raise typer.Exit(Exit.UNREACHABLE)
@@ -338,6 +358,19 @@ def opened(directory: Path | None) -> AgentState:
     from wherry.agent.state import AgentState, default_directory
 
     return AgentState(directory or default_directory())
+
+
+def _register(agent: AgentState, steps: Iterator[Step]) -> None:
+    """Show each step, and before any is taken at the control plane what there is to mend on the way to it."""
+    from wherry.agent import network_check
+
+    for step in steps:
+        follow(iter((step,)))
+        for found in network_check.endpoints(agent) if step.name == "trust" else ():
+            last = network_check.check(found).steps[-1]
+            if not last.passed:
+                tell(f"[network] The {found.what}: {last.name}: {last.seen}. {last.remedy}")
+                break
 
 
 def follow(steps: Iterator[Step]) -> None:

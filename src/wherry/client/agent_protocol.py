@@ -18,9 +18,12 @@ from typing import Any
 
 import httpx
 
+from wherry import __version__
 from wherry.client.connection import TIMEOUT, Json, error_of, json_of, pause, retry_after, unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, ProvenConnection
+from wherry.model import ids
+from wherry.model.agent_versions import Notice
 from wherry.model.errors import CODES, ApiError, LeaseLost, RunError, UsageError, WherryError
 from wherry.model.ledger import Slice, Token, WorkItem
 from wherry.model.outcomes import encode_lines, segment_name
@@ -43,6 +46,17 @@ _GRACE = 15.0
 _LONGEST_DETAIL = 2000
 
 
+class Unanswered(LeaseLost):
+    """No useful answer came as long as it was waited for.  `heard`: the service told of a failure of its own."""
+
+    def __init__(self, heard: bool = False) -> None:
+        super().__init__("the control plane could not be reached before the lease was over")
+        self.heard = heard
+
+    def __reduce__(self) -> tuple[type[LeaseLost], tuple[str, ...]]:
+        return LeaseLost, (self.detail,)
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What opens the target: a SAS for a container, a key with its id for a bucket, nothing for a folder.
@@ -62,13 +76,19 @@ class AgentProtocol:
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
     What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
-    program that is there to be fetched.
+    program that is there to be fetched; `notice`, that this one is old; `bundle`, a support bundle that somebody asks
+    for.  `version` is what it asks for work as.
     """
 
-    def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, identity: AgentIdentity, clock: Callable[[], float] = time.time, version: str = __version__
+    ) -> None:
         self.identity = identity
         self.key_is_due = False
         self.offered: str | None = None
+        self.notice: Notice | None = None
+        self.bundle: str | None = None
+        self._version = version
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -80,14 +100,18 @@ class AgentProtocol:
             found = self._once("POST", "/heartbeat", facts, **options)
         self.key_is_due = bool(found.get("changeKey"))
         self.offered = str(found["package"])[:64] if found.get("package") else None
+        asked = str(found.get("bundle") or "")
+        self.bundle = asked if ids.GUID.fullmatch(asked) else None
         with _well_formed():
+            self.notice = Notice.from_json(found["notice"]) if found.get("notice") else None
             return float(found.get("interval", HEARTBEAT_SECONDS))
 
     def take(self, wait: float, line: Interruptible | None = None) -> Grant | None:
         """A lease, waiting up to `wait` seconds for one; `line.interrupt()` ends the waiting from another thread."""
         timeout = httpx.Timeout(wait + _GRACE, connect=TIMEOUT.connect)
+        told = {"wait": wait, "version": self._version}
         with _over(line) as options:
-            found = self._once("POST", "/leases", {"wait": wait}, timeout=timeout, **options)
+            found = self._once("POST", "/leases", told, timeout=timeout, **options)
         with _well_formed():
             return Grant.from_json(found) if found else None
 
@@ -195,20 +219,32 @@ class LeasedLedger:
         told = (str(found.get(name) or "") for name in ("secret", "expiresAt", "identity", "region", "ca"))
         return Credential(*told)
 
+    def commit_late(self, token: Token, progress: Json) -> None:
+        """Record what was finished under a lease that may be over by now; the same may be sent again."""
+        self._persist(
+            "POST",
+            f"/runs/{self._run}/commit",
+            json={"token": token_to_json(token), "progress": progress, "late": True},
+        )
+
     def release(self, token: Token, code: str = "", detail: str = "") -> None:
         """Give the lease back: without a code for others to go on, with one to say why it cannot."""
         body = {"token": token_to_json(token), "code": code, "detail": detail[:_LONGEST_DETAIL]}
         self._call("release", body)
 
-    def tell(self, events: Sequence[Json]) -> None:
-        """Rows for the run log: time, level, code and message each."""
-        self._call("events", {"events": list(events)})
+    def tell(self, events: Sequence[Json], spool: str = "", seq: int = 0) -> None:
+        """Rows for the run log: time, level, code and message each.
+
+        From a spool they are told once: `seq` is the number of the first there.
+        """
+        place = {"spool": spool, "seq": seq} if spool else {}
+        self._call("events", {"events": list(events), **place})
 
     def _call(self, what: str, body: Json) -> Json:
         return json_of(self._persist("POST", f"/runs/{self._run}/{what}", json=body))
 
     def _persist(self, method: str, path: str, **options: Any) -> httpx.Response:
-        attempt = 0
+        attempt, heard = 0, False
         while (left := self._remaining()) > 0:
             attempt += 1
             try:
@@ -218,16 +254,28 @@ class LeasedLedger:
             except httpx.TransportError:
                 self._rest(pause(attempt))
                 continue
-            if answer.status_code == 429 or answer.status_code >= 500:
+            except (
+                ApiError
+            ) as refused:  # The sign-in before it: as long as a service is starting that fails, too.
+                if not _is_passing(refused.status):
+                    raise
+                self._rest(pause(attempt))
+                continue
+            if _is_passing(answer.status_code):
+                heard |= answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
                 self._rest(retry_after(answer, attempt))
                 continue
             if answer.status_code >= 400:
                 raise failure(answer)
             return answer
-        raise LeaseLost("the control plane could not be reached before the lease was over")
+        raise Unanswered(heard)
 
     def _rest(self, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, self._remaining())))
+
+
+def _is_passing(status: int) -> bool:
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @contextlib.contextmanager

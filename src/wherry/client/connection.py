@@ -18,9 +18,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from wherry.client.outward import context_for, proxy_for
 from wherry.client.private_addresses import refusing_public
 from wherry.model.errors import ApiError, UsageError, WherryError
-from wherry.trust.authority import client_context
+from wherry.model.way import DIRECT, Way
 
 Json = dict[str, Any]
 
@@ -36,23 +37,42 @@ class Unreachable(WherryError):
     """No answer came: the host is down, not to be found, or shows a certificate that is not trusted."""
 
 
+class NotKept(httpx.TransportError):
+    """Nothing was asked for by it: what came last cannot be written down, and must be before it is used."""
+
+
 class Connection:
     """Connections to one origin, shared by threads; closed by `close` or at the end of a `with`.
 
-    `private`: to private addresses only.
+    `private`: to private addresses only, and never by a proxy, which might lead anywhere.  `way`: that of an agent;
+    without one a proxy is taken that the environment names.
     """
 
     def __init__(
-        self, url: str, ca_file: Path, timeout: httpx.Timeout = TIMEOUT, *, private: bool = False
+        self,
+        url: str,
+        ca_file: Path,
+        timeout: httpx.Timeout = TIMEOUT,
+        *,
+        private: bool = False,
+        way: Way | None = None,
     ) -> None:
         self.url = url
         self.ca_file = ca_file
         self._private = private
         try:
-            context = client_context(ca_file)
+            context = context_for(ca_file, way or DIRECT)
         except (OSError, ssl.SSLError) as broken:
             raise UsageError(f"{ca_file} holds no certificate of an authority that can be read.") from broken
-        self.http = httpx.Client(base_url=url, verify=context, timeout=timeout, follow_redirects=False)
+        proxy = None if private else proxy_for(url, way or DIRECT)
+        self.http = httpx.Client(
+            base_url=url,
+            verify=context,
+            timeout=timeout,
+            follow_redirects=False,
+            proxy=proxy,
+            trust_env=way is None and not private,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -133,18 +153,39 @@ def certificate_refused(trouble: BaseException) -> bool:
 def unreachable(url: str, trouble: httpx.TransportError) -> Unreachable:
     """What to tell a person about a request that got no answer."""
     host = urlsplit(url).netloc
+    if isinstance(trouble, NotKept):
+        return Unreachable(str(trouble))
     if certificate_refused(trouble):
         found = _REASON.search(str(trouble))
-        reason = f" ({found[1]})" if found else ""
+        reason = found[1] if found else ""
         return Unreachable(
-            f"{host} shows a certificate that is not trusted{reason}: the given certificate authority did not sign it, "
-            "it is for another name, or it has expired. Nothing was sent. Check the CA file or fingerprint, the "
-            "host's name and this machine's clock."
+            f"{host} shows a certificate that is not trusted{f' ({reason})' if reason else ''}. Nothing was sent. "
+            f"{_remedy(reason)}"
+        )
+    if isinstance(trouble, httpx.ProxyError):
+        return Unreachable(
+            f"{host} cannot be reached: the proxy opens no way there ({trouble}). Check the proxy's settings: "
+            "Network configuration, Update network configuration."
         )
     if isinstance(trouble, httpx.TimeoutException):
         return Unreachable(f"{host} does not answer in time. Check the network, then try again.")
     return Unreachable(
         f"{host} cannot be reached ({trouble}). Check the address, the network and the firewall."
+    )
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a certificate that OpenSSL refuses for this reason."""
+    if "not yet valid" in reason or "expired" in reason:
+        return (
+            f"This machine's clock says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC: set it if that is wrong; "
+            "if it is right, the control plane's certificate has to be renewed."
+        )
+    if "mismatch" in reason:
+        return "Use an address that the certificate is for."
+    return (
+        "The certificate authority that is trusted here did not sign it. Check the CA file or the fingerprint, and "
+        "whether somebody takes TLS apart on the way."
     )
 
 

@@ -18,15 +18,20 @@ from typing import Any
 import httpx
 
 from wherry.client.connection import TIMEOUT
-from wherry.trust.authority import client_context
+from wherry.client.outward import context_for, proxy_for
+from wherry.model.way import DIRECT, Way
 
 
 class Interruptible:
-    """Connections for the requests of one thread; once interrupted, all end with `httpx.TransportError`."""
+    """Connections of one thread to the host of `url`; once interrupted, requests end with `httpx.TransportError`."""
 
-    def __init__(self, ca_file: Path) -> None:
+    def __init__(self, ca_file: Path, url: str = "", way: Way = DIRECT) -> None:
         self.http = httpx.Client(
-            verify=client_context(ca_file), timeout=TIMEOUT, limits=httpx.Limits(max_keepalive_connections=0)
+            verify=context_for(ca_file, way),
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            proxy=proxy_for(url, way),
+            trust_env=False,
         )
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None

@@ -5,11 +5,17 @@ Called by `login` for a person's tokens and by `agent.state` for all that an age
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
+import time
 from pathlib import Path
 
 from wherry.model.errors import UsageError
+
+_BESIDE = re.compile(r"\..+\.[0-9a-f]{8}")
+_ABANDONED_SECONDS = 3600.0
 
 
 def private_folder(path: Path) -> Path:
@@ -62,6 +68,16 @@ def remove(path: Path) -> None:
     """Remove `path`, for good even if the power fails right after."""
     path.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left: there may be keys in it.  What is new may still be at work."""
+    for path in folder.iterdir():
+        # One that has gone by itself meanwhile is no matter.
+        with contextlib.suppress(OSError):
+            old = abs(time.time() - path.stat().st_mtime) > _ABANDONED_SECONDS
+            if old and _BESIDE.fullmatch(path.name):
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

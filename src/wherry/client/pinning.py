@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 
 from wherry.client.connection import unreachable
+from wherry.client.outward import proxy_for
 from wherry.model.errors import UsageError
+from wherry.model.way import DIRECT, Way
 from wherry.trust.authority import fingerprint, same_fingerprint
 from wherry.trust.keys import KeyTrouble
 
@@ -35,14 +37,14 @@ def certificate_from_file(path: Path) -> bytes:
     return content
 
 
-def fetch_certificate(url: str, expected: str) -> bytes:
+def fetch_certificate(url: str, expected: str, way: Way = DIRECT) -> bytes:
     """The certificate of the authority at `url`, when `expected` is its SHA-256 (hexadecimal, colons allowed)."""
     if not _HEX.fullmatch(re.sub(r"[: -]", "", expected.lower())):
         raise UsageError(
             "A fingerprint has 64 hexadecimal digits (SHA-256), with colons or without. "
             "The control plane prints it when it starts."
         )
-    found = _CERTIFICATE.search(_fetch(url))
+    found = _CERTIFICATE.search(_fetch(url, way))
     if found is None:
         raise UsageError(f"{url} is no control plane: it shows no certificate authority.")
     # Only what was compared is kept: whatever else the answer holds was not vouched for.
@@ -59,12 +61,19 @@ def fetch_certificate(url: str, expected: str) -> bytes:
     )
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(url: str, way: Way) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with httpx.Client(base_url=url, verify=context, timeout=10.0, follow_redirects=False) as http:
+        with httpx.Client(
+            base_url=url,
+            verify=context,
+            timeout=10.0,
+            follow_redirects=False,
+            proxy=proxy_for(url, way),
+            trust_env=False,
+        ) as http:
             answer = http.get("/ca.pem")
     except httpx.TransportError as trouble:
         raise unreachable(url, trouble) from trouble

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from wherry.client.connection import Connection, error_of, http_date, json_of
+from wherry.client.connection import Connection, NotKept, error_of, http_date, json_of
 from wherry.model.errors import ApiError, WherryError
+from wherry.model.way import DIRECT, Way
 from wherry.trust.keys import PrivateKey
 from wherry.trust.proofs import ASSERTION_TYPE, make_assertion, make_dpop
 
@@ -95,6 +96,7 @@ class AgentIdentity:
     audience: str
     kept: Kept = field(repr=False)
     private: bool = False
+    way: Way = DIRECT
 
 
 class KeyProofs:
@@ -151,7 +153,9 @@ class ProvenConnection:
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self.proofs = KeyProofs(identity.kept.key(), clock)
-        self.connection = Connection(identity.url, identity.ca_file, private=identity.private)
+        self.connection = Connection(
+            identity.url, identity.ca_file, private=identity.private, way=identity.way
+        )
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0
@@ -216,12 +220,21 @@ class ProvenConnection:
                 raise self._refused(answer)
             body = json_of(answer)
             if body.get("join_state"):
-                self.identity.kept.keep_join_state(str(body["join_state"]))
+                self._keep(str(body["join_state"]))
         try:
             self._token, lifetime = str(body["access_token"]), float(body["expires_in"])
         except (KeyError, ValueError, TypeError) as broken:
             raise ApiError(502, "InvalidToken", "The control plane gave no usable token.") from broken
         self._good_until = asked + max(lifetime / 2, lifetime - RENEW_BEFORE)
+
+    def _keep(self, join_state: str) -> None:
+        """On disk before the token is used: whoever came back with an older one would look like a copy."""
+        try:
+            self.identity.kept.keep_join_state(join_state)
+        except OSError as trouble:
+            raise NotKept(
+                f"The agent's state cannot be written: {trouble.strerror}. Make room on its disk; it goes on by itself."
+            ) from trouble
 
     def _ask_token(self) -> httpx.Response:
         key = self.identity.kept.key()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +26,8 @@ API_VERSIONS = {
     "microsoft.keyvault": "2023-07-01",
     "microsoft.insights": "2015-04-01",
 }
+T = TypeVar("T")
+
 GROUPS_VERSION = "2024-11-01"
 TENANTS_VERSION = "2022-12-01"
 _DONE = ("Succeeded", "Failed", "Canceled")
@@ -116,18 +118,26 @@ class ResourceClient:
 
     def lines(self, path: str, *, api_version: str | None = None, **query: str) -> Iterator[str]:
         """The lines of an answer that is no JSON document but many, as they arrive."""
-        told = _query(path, api_version, query)
+        yield from self._stream("GET", path, httpx.Response.iter_lines, _query(path, api_version, query))
+
+    def content(self, path: str, *, api_version: str | None = None) -> Iterator[bytes]:
+        """What an operation of the resource answers that is a file, as it arrives."""
+        yield from self._stream("POST", path, httpx.Response.iter_bytes, _query(path, api_version, {}))
+
+    def _stream(
+        self, method: str, path: str, read: Callable[[httpx.Response], Iterator[T]], told: Mapping[str, str]
+    ) -> Iterator[T]:
         for fresh in (False, True):
             options: dict[str, Any] = {
                 "headers": {"Authorization": f"Bearer {self._tokens.token(fresh=fresh)}"},
-                "params": told,
+                "params": dict(told),
             }
             try:
                 with self._connection.http.stream(
-                    "GET", self._connection.absolute(path), **options
+                    method, self._connection.absolute(path), **options
                 ) as answer:
                     if answer.status_code < 400:
-                        yield from answer.iter_lines()
+                        yield from read(answer)
                         return
                     answer.read()
             except httpx.TransportError as trouble:

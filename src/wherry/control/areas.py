@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 from wherry.control import dispatch, health, housekeeping
 from wherry.control.access import Routes
-from wherry.control.agents import machine_identity, registration, work
+from wherry.control.agents import bundles, job_status, machine_identity, registration, work
 from wherry.control.arm import areas as arm
 from wherry.control.directory import factors, groups, objects, programs, users
 from wherry.control.directory import providers as sign_in_providers
@@ -20,6 +20,7 @@ from wherry.control.identity import device, device_pages, discovery, factor_page
 from wherry.control.identity import upstream_pages as upstream
 from wherry.control.pages import access as access_page
 from wherry.control.pages import agents as agents_page
+from wherry.control.pages import bundles as bundles_page
 from wherry.control.pages import frame as page_frame
 from wherry.control.pages import jobs as jobs_page
 from wherry.control.plane import Plane
@@ -35,6 +36,7 @@ AREAS: tuple[Routes, ...] = (
     device_pages.routes,
     page_frame.routes,
     agents_page.routes,
+    bundles_page.routes,
     jobs_page.routes,
     access_page.routes,
     users.routes,
@@ -48,6 +50,8 @@ AREAS: tuple[Routes, ...] = (
     vault.routes,
     registration.routes,
     work.routes,
+    job_status.routes,
+    bundles.routes,
     machine_identity.routes,
 )
 

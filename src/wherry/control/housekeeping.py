@@ -14,7 +14,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, delete
 from sqlalchemy.exc import OperationalError
 
-from wherry.control import audit_state, deployment
+from wherry.control import audit_state, bundles, deployment
 from wherry.control.db.tables_identity import (
     attempts,
     device_codes,
@@ -90,6 +90,7 @@ async def _run(plane: Plane, stop: asyncio.Event) -> None:
             await plane.database.write(plane.counters.flush, plane.clock())
             await audit_state.seal(plane)
             await keep_standing(plane)
+            await bundles.tidy(plane)
             await plane.database.write(signing.rotate, plane.master, plane.clock())
         except OperationalError as trouble:
             # A locked or full database: the next minute tries again.

@@ -38,6 +38,7 @@ class Settings:
     `second_factor` demands one of everybody who signs in (who has one is asked for it in any case), `first_password` is
     how long a password that has to be changed is good for that, `register_needs_owner` lets nobody but an Owner of
     mover and group approve an agent.
+    `bundle_limit_mib` is how large a support bundle of an agent may be, `bundle_keep_days` how long it is kept.
     """
 
     lease_seconds: float = 50.0
@@ -66,6 +67,8 @@ class Settings:
     first_password_seconds: float = 86400.0
     second_factor: bool = True
     register_needs_owner: bool = False
+    bundle_limit_mib: int = 64
+    bundle_keep_days: float = 14.0
 
     @classmethod
     def load(cls, state: Path | None, environment: Mapping[str, str]) -> Settings:

@@ -195,6 +195,8 @@ class Chapters:
         if not self._ready:
             return False
         patience = min(COMMIT_SECONDS, FIRST_COMMIT_SECONDS * 2**self._seq)
+        if self._desk.lease.ending:
+            patience = min(patience, FIRST_COMMIT_SECONDS)
         if self._ready_items >= COMMIT_ITEMS or boot_time() - self._committed_at >= patience:
             return True
         return sum(chapter.weight for chapter in self._ready) >= COMMIT_BYTES

@@ -32,7 +32,7 @@ _ALL_STUCK = (
 
 
 class _Column(IntEnum):
-    """The numbers of a slot; the first three are the owner's, the others the worker's."""
+    """The numbers of a slot; the first three and the last are the owner's, the others the worker's."""
 
     DEADLINE = 0
     STOP = 1
@@ -46,6 +46,7 @@ class _Column(IntEnum):
     WRITING = 9
     COMPUTING = 10
     THREADS = 11
+    LENGTH = 12
 
 
 def boot_time() -> float:
@@ -133,6 +134,7 @@ class LeaseClock:
         with self._lock:
             if not self._ended:
                 self._numbers[self._at] = asked_at + ttl
+                self._numbers[self._at + _Column.LENGTH] = ttl
 
     def renewed(self, asked_at: float, renewal: Renewal) -> None:
         """Take what the keeper of the ledger answered to a renewal or commit that was asked for at `asked_at`."""
@@ -204,6 +206,11 @@ class LeaseClock:
     def stop(self) -> bool:
         """Whether somebody asked to stop."""
         return self._numbers[self._at + _Column.STOP] != 0
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was not renewed when it should have been: what is finished had better be committed."""
+        return 0 < 3 * self.remaining() < self._numbers[self._at + _Column.LENGTH]
 
     @property
     def split(self) -> bool:

@@ -178,7 +178,9 @@ class _Watched:
     def commit(self, token: Token, progress: Progress) -> Renewal:
         asked = boot_time()
         renewal = self._ledger.commit(token, progress)
-        self._clock.renewed(asked, renewal)
+        # None for a commit that is kept to be told later: the lease's time stays what it was.
+        if renewal.ttl > 0:
+            self._clock.renewed(asked, renewal)
         return renewal
 
 

@@ -315,6 +315,17 @@ def commit(partition: Partition, done: Commit, now: float, ttl: float) -> tuple[
     return after, parts
 
 
+def commit_late(partition: Partition, done: Commit, now: float) -> tuple[Partition, list[Part]]:
+    """Apply what the last holder finished while its lease was good, though it ran out before that could be told.
+
+    Only while the partition is as that holder has left it: nobody has leased it since.  It stays free.
+    """
+    if partition.leased:
+        raise LeaseLost("another agent has taken over")
+    after, parts = commit(partition, done, now, 0.0)
+    return replace(after, expires=0.0), parts
+
+
 def release(partition: Partition, lost: bool = False) -> Partition:
     """Take a lease back: its uncommitted work will be found on the target.
 

@@ -26,7 +26,8 @@ _BY_CODE = {
 def of(source: Entry, holds: Holds, preserve: tuple[Preserve, ...], attributes: Attributes) -> list[str]:
     """The words for what would be lost of `source`, with these extended attributes, although it is to be kept."""
     words = []
-    if not holds.mode and source.mode is not None and Preserve.MODE in preserve:
+    mode = source.mode
+    if mode is not None and Preserve.MODE in preserve and not (holds.mode and mode == mode & holds.bits):
         words.append("mode")
     if not holds.owner and source.uid is not None and Preserve.OWNER in preserve:
         words.append("owner")

@@ -62,6 +62,7 @@ class Holds:
     precision: int = 1
     mode: bool = True
     owner: bool = True
+    bits: int = 0o7777  # of a mode
     symlinks: bool = True
     hard_links: bool = True
     times: bool = True
@@ -334,13 +335,12 @@ class Judge:
         """Whether mode or owner are not what they should be."""
         holds = self.holds
         # Who may not give files away must not set bits that lend the owner's rights.
-        mask = 0o7777 if holds.owner else _WITHOUT_OWNER
+        mask = holds.bits if holds.owner else _WITHOUT_OWNER
         wanted = source.mode if holds.mode else None
         if wanted is not None and (target.mode is None or (wanted ^ target.mode) & mask):
             return True
-        if not holds.owner or source.uid is None:
-            return False
-        return (source.uid, source.gid) != (target.uid, target.gid)
+        known = holds.owner and source.uid is not None
+        return known and (source.uid, source.gid) != (target.uid, target.gid)
 
     def _was_described(self, source: Entry, target: Entry) -> bool:
         """Whether the source's metadata may have changed since the copy, in what no listing tells."""

@@ -27,6 +27,7 @@ from typing import Literal, Protocol, runtime_checkable
 from wherry.model.entry import Attributes, Entry, Glance
 from wherry.model.errors import Changed, Corrupt, SourceFailed, StoreError
 from wherry.model.plan import Holds
+from wherry.model.way import DIRECT, Way
 
 Fence = Callable[[], None]
 
@@ -375,7 +376,7 @@ class StoreSpec:
     a SAS, a token (`Bearer …`) or the secret of that key, with a session token after a line break, in no text form;
     `manifest`: a file of `wrap.manifest_file` on this machine, only what it lists is there; `private`: only at
     addresses that are not reached from the Internet; `ca_pem`: certificates that its server is trusted by, and
-    by no other, as `ca_file` is for a file of them.
+    by no other, as `ca_file` is for a file of them; `way`: how other machines are reached.
     """
 
     kind: str
@@ -392,3 +393,4 @@ class StoreSpec:
     manifest: str = ""
     private: bool = False
     ca_pem: str = ""
+    way: Way = DIRECT

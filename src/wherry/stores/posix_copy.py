@@ -15,6 +15,7 @@ from wherry.model.entry import Attributes, Entry
 from wherry.model.errors import Changed
 from wherry.stores.port import Content, Fence
 from wherry.stores.posix_attributes import attribute_names, set_mode_and_attributes
+from wherry.stores.posix_fd import permissions
 
 # Up to here a file is one read and one write, from here on the kernel is quicker.
 SMALL = 128 << 10
@@ -25,7 +26,6 @@ _STRIDE = 64 << 20
 
 _UNKNOWN_FILE_MODE = 0o644
 _UNKNOWN_FOLDER_MODE = 0o755
-_PERMISSIONS = 0o7777
 _WITHOUT_OWNER = 0o1777
 
 
@@ -146,7 +146,7 @@ def dress_new(made: int, like: Entry, owner: bool, born: Birth, attributes: Attr
     if owner and uid is not None and gid is not None:
         if born.uid != uid or born.gid != gid:
             os.chown(made, uid, gid)
-        os.chmod(made, mode & _PERMISSIONS)
+        os.chmod(made, mode & permissions())
     else:
         os.chmod(made, mode & _WITHOUT_OWNER)
     if modified is not None:
@@ -167,7 +167,7 @@ def dress(
     bits = _WITHOUT_OWNER
     if owner and like.uid is not None and like.gid is not None:
         os.chown(target, like.uid, like.gid)
-        bits = _PERMISSIONS
+        bits = permissions()
     if attributes is None:
         os.chmod(target, mode & bits)
     else:

@@ -295,3 +295,16 @@ def may(capability: int) -> bool:
     except OSError:
         pass
     return os.geteuid() == 0
+
+
+@cache
+def permissions() -> int:
+    """The bits of a mode that this process may set: confined services may not lend rights by some of them."""
+    probe = os.memfd_create("wherry-permissions")
+    try:
+        os.fchmod(probe, 0o6700)
+    except PermissionError:
+        return 0o1777
+    finally:
+        os.close(probe)
+    return 0o7777

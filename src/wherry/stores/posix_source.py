@@ -22,7 +22,7 @@ from wherry.model.plan import Holds
 from wherry.stores.port import Fence, Root, StoreSpec, Traits, no_fence
 from wherry.stores.posix_attributes import attributes_of, holds_attributes
 from wherry.stores.posix_draft import in_use
-from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, store_error
+from wherry.stores.posix_fd import CHOWN, Folders, Opener, may, permissions, store_error
 from wherry.stores.posix_listing import Looked, glance, look, may_be_draft, stream
 from wherry.stores.posix_reader import PosixReader, entry_of, plain
 from wherry.stores.posix_root import identity, open_root, time_limits, time_step
@@ -63,6 +63,7 @@ class PosixSource:
                 names.NameRules(part_length=longest, reserved=names.NUL),
                 precision=time_step(self._root),
                 owner=self._owner,
+                bits=permissions(),
                 attributes=self._attributes,
                 earliest=earliest,
                 latest=latest,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.agent.admin_password import DEFAULT, DEFAULT_SECONDS, AdminPassword, Verdict
+from wherry.agent.admin_password import DEFAULT, DEFAULT_SECONDS, AdminPassword, ChangedMeanwhile, Verdict
 from wherry.model.errors import UsageError
 
 GOOD = "carry the boat over 7"
@@ -91,3 +91,12 @@ def test_attack_45_a_damaged_file_opens_nothing(
     (tmp_path / "admin.json").write_bytes(damage)
     for network in (True, False):
         assert password.verdict("admin", DEFAULT, network=network) is Verdict.NOTHING
+
+
+def test_attack_45_who_came_in_by_the_default_changes_no_other_password(password: AdminPassword) -> None:
+    password.change(GOOD, first=True)
+    with pytest.raises(ChangedMeanwhile, match="Log in by the new one"):
+        password.change("the one of somebody else 9", first=True)
+    assert password.verdict("admin", GOOD, network=True) is Verdict.SHELL
+    password.change("carry the boat over 8")
+    assert password.verdict("admin", GOOD, network=True) is Verdict.NOTHING

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from wherry.agent import bundle, log_lines
+from wherry.agent import bundle, last_check, log_lines
 from wherry.agent.admin_password import AdminPassword
+from wherry.agent.network_check import Result
 from wherry.agent.shell.host_key import host_key
 from wherry.agent.state import AgentState
 from wherry.client import kept_file
@@ -112,3 +114,27 @@ def test_the_log_is_kept_in_files_of_bounded_size(state: AgentState, monkeypatch
     assert [file.name for file in files] == ["agent.log", "agent.log.1", "agent.log.2", "agent.log.3"]
     assert "line 99" in files[0].read_text()
     assert all(file.stat().st_size <= 1000 for file in files)
+
+
+def test_the_agents_start_its_runs_its_counts_and_its_last_look_at_the_network_are_in_it(
+    state: AgentState,
+) -> None:
+    log(
+        state,
+        '{"event": "lease.begin", "level": "info", "run": "r", "partition": 1, "message": "x"}\n'
+        '{"event": "lease.done", "level": "info", "run": "r", "partition": 1, "message": "y"}\ncut {',
+    )
+    last_check.keep(state, [Result("vault", "https://127.0.0.1:9?sig=c2VjcmV0", ())])
+    with state.alone("run"):
+        held = read(bundle.collect(state))
+    assert [json.loads(line)["event"] for line in held["own/journal.jsonl"].splitlines()] == [
+        "lease.begin",
+        "lease.done",
+    ]
+    config, metrics = json.loads(held["own/config.json"]), json.loads(held["own/metrics.json"])
+    assert config["runs"]
+    assert Path(config["options"][0]).name.startswith("python")
+    assert metrics["events"] == {"info lease.begin": 1, "info lease.done": 1}
+    assert metrics["process"]["cpuSeconds"] > 0
+    assert json.loads(held["own/network-check.json"])["results"][0]["endpoint"] == "vault"
+    assert b"c2VjcmV0" not in held["own/network-check.json"]

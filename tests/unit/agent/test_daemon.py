@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.connect_proxy import HOST, connect_proxy, far_away
 from tests.tls_server import CLIENT, TENANT, Answer, Authority, Request, TlsServer
 from wherry.agent import daemon as daemons
 from wherry.agent.daemon import EXIT_IDENTITY_GONE, EXIT_STOPPED, Options, run
+from wherry.agent.shell.status import picture
 from wherry.agent.state import AgentState, Registration
+from wherry.model.agent_versions import AVAILABLE, REQUIRED, Notice
 from wherry.model.errors import UsageError
 from wherry.model.ledger import Span, Token
 from wherry.model.options import JobOptions
+from wherry.model.way import Proxy, Way
 from wherry.model.wire import Grant, Place, RunOrder
 from wherry.trust.authority import fingerprint
 
@@ -132,6 +136,26 @@ def test_it_beats_and_asks_for_work_until_it_is_told_to_stop(plane: Plane, state
     assert "hostName" in plane.server.seen("/agent/v1/heartbeat")[0].json
 
 
+def test_it_goes_by_its_proxy_and_by_another_as_soon_as_that_is_set(
+    tmp_path: Path, state: AgentState
+) -> None:
+    with far_away(tmp_path / "far") as far, connect_proxy() as other:
+        other.names[HOST] = "127.0.0.1"
+        plane = Plane(far.server, Authority(far.server))
+        plane.register(state)
+        state.keep_way(far.way())
+        with agent(state) as wait:
+            assert plane.beats.wait(LIMIT)
+            assert plane.polls.wait(LIMIT)
+            assert set(far.proxy.passed) == {far.there}
+            state.keep_way(Way(Proxy("127.0.0.1", other.port)))
+            while not other.passed:
+                plane.beats.clear()
+                assert plane.beats.wait(LIMIT)
+            plane.free.set()
+            assert wait(stop=True) == EXIT_STOPPED
+
+
 def test_it_outlives_a_control_plane_that_is_away(
     plane: Plane, state: AgentState, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +219,60 @@ def test_a_refusal_that_is_no_removal_wipes_nothing(plane: Plane, state: AgentSt
     assert state.registration() is not None
 
 
+def test_what_it_is_told_of_its_version_is_logged_once_and_kept_for_the_shell(
+    plane: Plane, state: AgentState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane.register(state)
+    told = Notice(AVAILABLE, "9.9.9", "There is a later version.")
+    plane.beat = Answer(200, {"interval": 0.05, "notice": told.to_json()})
+
+    def another_beat() -> None:
+        for _ in range(2):
+            plane.beats.clear()
+            assert plane.beats.wait(LIMIT)
+
+    with agent(state) as wait:
+        another_beat()
+        assert picture(state)["upgrade"] == told.message
+        plane.beat = Answer(409, {"error": {"code": REQUIRED, "message": "It is too old."}})
+        another_beat()
+        another_beat()
+        assert picture(state)["upgrade"] == "It is too old."
+        plane.beat = Answer(200, {"interval": 0.05})
+        another_beat()
+        assert picture(state)["upgrade"] is None
+        assert wait(stop=True) == EXIT_STOPPED
+
+    seen = [(line["event"], line["level"]) for line in lines(capsys)]
+    assert seen.count(("version.old", "warning")) == 1
+    assert seen.count(("version.old", "error")) == 1
+    assert seen.count(("version.served", "info")) == 1
+    assert "unreachable" not in [event for event, _ in seen]
+
+
+def test_a_refused_lease_is_heard_as_such(
+    plane: Plane, state: AgentState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane.register(state)
+    plane.beat = too_old = Answer(409, {"error": {"code": REQUIRED, "message": "It is too old."}})
+    asked = threading.Semaphore(0)
+
+    def lease(_request: Request) -> Answer:
+        asked.release()
+        return too_old
+
+    plane.server.on("POST", "/agent/v1/leases", plane.authority.guard(lease))
+    with agent(state, leases=1) as wait:
+        for _ in range(3):
+            assert asked.acquire(timeout=LIMIT)
+        assert wait(stop=True) == EXIT_STOPPED
+
+    told = [line for line in lines(capsys) if line["event"] in ("version.old", "unreachable")]
+    assert [(line["event"], line["code"], line["message"]) for line in told] == [
+        ("version.old", REQUIRED, "It is too old.")
+    ]
+
+
 def test_a_registration_that_is_removed_here_is_waited_for_again(plane: Plane, state: AgentState) -> None:
     plane.register(state)
 
@@ -227,7 +305,7 @@ def test_a_thread_that_fails_ends_the_process(
 ) -> None:
     plane.register(state)
 
-    def broken(_url: str) -> dict[str, Any]:
+    def broken(*_: object) -> dict[str, Any]:
         raise ZeroDivisionError
 
     monkeypatch.setattr("wherry.agent.facts.heartbeat", broken)

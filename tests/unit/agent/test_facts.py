@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wherry.agent import facts
+from wherry.agent.shell.host_key import fingerprint
 from wherry.agent.state import AgentState
 
 
@@ -46,7 +47,17 @@ def test_the_time_zone_may_be_set(monkeypatch: pytest.MonkeyPatch, named: str, z
 
 
 def test_a_name_that_is_not_printable_is_made_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.node", lambda: "h\u00e4us\n" + "x" * 200)
+    monkeypatch.setattr("socket.gethostname", lambda: "h\u00e4us\n" + "x" * 200)
 
     assert facts.host_name().startswith("h?us?xx")
     assert len(facts.host_name()) == 128
+
+
+def test_the_key_of_the_ssh_service_is_told_as_ssh_shows_it(state: AgentState) -> None:
+    assert facts.ssh_host_key(state) == ""
+    assert "sshHostKey" not in facts.registration("https://127.0.0.1", state)
+    shown = fingerprint(state)
+    assert facts.ssh_host_key(state) == shown
+    assert facts.registration("https://127.0.0.1", state)["sshHostKey"] == shown
+    (state.directory / "ssh_host_key").write_text("damaged")
+    assert facts.ssh_host_key(state) == ""

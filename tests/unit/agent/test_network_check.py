@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.connect_proxy import PASSWORD, far_away
 from tests.tls_server import Answer, TlsServer, tls_server
 from wherry.agent import network_check
 from wherry.agent.network_check import Endpoint, Result, check
@@ -32,6 +33,26 @@ def seen(server: TlsServer, url: str = "") -> Result:
     """What comes of asking the server, by the authority that it has."""
     context = ssl.create_default_context(cafile=str(server.ca_file))
     return check(Endpoint("plane", url or server.url, "/healthz", lambda: context))
+
+
+def test_the_way_by_a_proxy_step_by_step(tmp_path: Path) -> None:
+    state = AgentState(tmp_path / "agent")
+    with far_away(tmp_path / "far") as far:
+        far.server.on("GET", "/healthz", Answer(200, {}))
+        state.trust_server(far.server.url, far.server.ca.certificate)
+        plane = network_check.endpoints(state, far.way())[0]
+        result = check(plane)
+        assert [step.name for step in result.steps] == ["name lookup", "TCP", "proxy", "TLS", "HTTP"]
+        assert result.passed
+        said = failed(check(network_check.endpoints(state, far.way("wherry", "wrong"))[0]), "proxy")
+        assert "407" in said
+        assert "Set the proxy's user and password" in said
+        far.proxy.closed_to.add(far.there)
+        said = failed(check(plane), "proxy")
+        assert "Let the proxy pass connections to plane.example port" in said
+    assert PASSWORD not in f"{result} {plane}"
+    said = failed(check(plane), "TCP")
+    assert "cannot be reached" in said
 
 
 def failed(result: Result, step: str) -> str:

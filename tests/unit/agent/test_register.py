@@ -137,6 +137,13 @@ def test_what_is_asked_for_is_bound_to_the_key(
     assert PublicKey.from_jwk(told["key"]).thumbprint == state.key().thumbprint
     assert told["mover"] == detail["mover"]
     assert "d" not in told["key"]
+    assert "tags" not in told
+
+
+def test_tags_are_told_with_the_registration(plane: ControlPlane, state: AgentState, wanted: Wanted) -> None:
+    list(go(state, changed(wanted, tags={"site": "north"})))
+
+    assert plane.server.seen("/agent/v1/registration")[-1].json["tags"] == {"site": "north"}
 
 
 def test_a_wrong_fingerprint_stops_before_anything_is_sent(

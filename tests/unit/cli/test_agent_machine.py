@@ -23,7 +23,9 @@ def test_how_it_stands(tmp_path: Path, wherry: Program) -> None:
         "agentId": None,
         "url": None,
         "daemon": "stopped",
+        "upgrade": None,
         "directory": str(tmp_path / "agent"),
+        "missing": [],
     }
 
 

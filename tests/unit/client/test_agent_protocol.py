@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.tls_server import CLIENT, DROP, Answer, Authority, Request, TlsServer
-from wherry.client.agent_protocol import AgentProtocol, LeasedLedger
+from wherry.client.agent_protocol import AgentProtocol, LeasedLedger, Unanswered
 from wherry.client.connection import Unreachable
 from wherry.client.interruptible import Interruptible
 from wherry.client.proven import AgentIdentity, InMemory
@@ -177,6 +179,19 @@ def test_what_fails_in_passing_is_tried_again(
     assert len(bodies) == 1
 
 
+def test_a_sign_in_that_fails_in_passing_is_tried_again(
+    server: TlsServer, authority: Authority, ledger: LeasedLedger
+) -> None:
+    server.on("POST", "/agent/v1/runs/r1/commit", authority.guard(Answer(200, {"ttl": 9})))
+    sign_in = urlsplit(authority.token_endpoint).path
+    token = next(handler for method, path, handler in server._handlers if path.fullmatch(sign_in))
+    left = [Answer(503), Answer(502)]
+    server.on("POST", sign_in, lambda request: left.pop(0) if left else token(request))
+
+    assert ledger.commit(TOKEN, Progress(Commit(1, None), Counters())).ttl == 9
+    assert not left
+
+
 def test_a_lease_that_ends_while_nobody_answers_is_lost(
     server: TlsServer, protocol: AgentProtocol, authority: Authority
 ) -> None:
@@ -237,3 +252,32 @@ def test_release_and_events_say_why(server: TlsServer, authority: Authority, led
     release, events = server.seen("/agent/v1/runs/r1/(release|events)")[-2:]
     assert (release.json["code"], release.json["detail"]) == ("AZSM1001", "gone")
     assert events.json == {"events": [{"level": "Warning", "message": "m"}]}
+
+
+def test_what_was_kept_is_told_as_such(server: TlsServer, authority: Authority, ledger: LeasedLedger) -> None:
+    server.on("POST", "/agent/v1/runs/r1/(commit|events)", authority.guard(Answer(204)))
+
+    ledger.commit_late(TOKEN, {"seq": 3})
+    ledger.tell([{"level": "Warning", "message": "m"}], "spool", 7)
+
+    commit, events = server.seen("/agent/v1/runs/r1/(commit|events)")[-2:]
+    assert (commit.json["late"], commit.json["progress"], commit.json["token"]["lease"]) == (
+        True,
+        {"seq": 3},
+        TOKEN.lease,
+    )
+    assert (events.json["spool"], events.json["seq"]) == ("spool", 7)
+
+
+@pytest.mark.parametrize(("answer", "heard"), [(DROP, False), (Answer(500), True), (Answer(503), False)])
+def test_silence_tells_whether_the_service_failed(
+    server: TlsServer, authority: Authority, protocol: AgentProtocol, answer: Answer, heard: bool
+) -> None:
+    server.on("POST", "/agent/v1/runs/r1/renew", authority.guard(answer))
+    once = protocol.ledger("r1", lambda: 0.0 if server.seen("/agent/v1/runs/r1/renew") else 20.0)
+
+    with pytest.raises(Unanswered) as silence:
+        once.renew(TOKEN, progress=False)
+
+    assert silence.value.heard is heard
+    assert type(pickle.loads(pickle.dumps(silence.value))) is LeaseLost

@@ -43,7 +43,10 @@ from wherry.trust.roles import CONTRIBUTOR, OWNER, READER, VAULT_SECRETS_OFFICER
 NOTHING = "00000000-0000-4000-8000-000000000000"
 VAULT_ID = f"{GROUP}/providers/Microsoft.KeyVault/vaults/default"
 OTHERS = MOVER.removesuffix("/m") + "/others"
-_NAMES = ("group", "user", "program", "oid", "member", "id", "identity", "consent", "name", "n0", "n1", "n2")
+_NAMES = (
+    "group", "user", "program", "oid", "member", "id", "identity", "consent", "bundle", "offset", "name",
+    "n0", "n1", "n2",
+)  # fmt: skip
 
 
 @contextmanager

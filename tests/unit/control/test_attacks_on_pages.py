@@ -26,6 +26,7 @@ OAUTH = ("/oauth2/v2.0/token", "/oauth2/token", "/oauth2/v2.0/devicecode", "/oau
 FORMS = {
     "/signin", "/signin/upstream", "/signout", "/password", "/device", "/device/decide", "/factor", "/factor/enrol",
     "/factors/remove", "/factors/codes", "/agents/unregister", "/start", "/access/revoke",
+    "/agents/bundles", "/agents/bundles/download",
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_the_forms_are_all_known(target: Target) -> None:
     assert set(forms(target)) == FORMS
     # Whoever follows a link, or loads a picture from it, changes nothing: what changes something is sent.
     assert {route.path for route in routes(target) if route.access.kind == "session" and not changes(route)} == {
-        "/agents", "/agents/unregister", "/start", "/access", "/access/revoke", "/factors",
+        "/agents", "/agents/unregister", "/agents/bundles", "/start", "/access", "/access/revoke", "/factors",
     }  # fmt: skip
 
 
@@ -187,7 +188,14 @@ async def test_attack_61_paths_and_errors_are_text(target: Target) -> None:
         pages = {
             place: await browser.get(place, params={"job": job}) for place in ("/start", "/agents", "/access")
         }
-        for place in (*pages, "/agents/unregister", "/access/revoke", "/device", "/signin"):
+        for place in (
+            *pages,
+            "/agents/unregister",
+            "/agents/bundles",
+            "/access/revoke",
+            "/device",
+            "/signin",
+        ):
             told = dict.fromkeys(("job", "id", "name", "user_code", "error"), EVIL)
             pages[f"{place} {EVIL}"] = await browser.get(place, params=told)
     for place, shown in pages.items():

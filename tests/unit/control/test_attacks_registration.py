@@ -320,3 +320,11 @@ async def test_attack_45_after_a_day_the_first_password_opens_nothing(client, ma
     assert trail(plane)[-1]["result"] == "denied"
     with plane.database.snapshot() as conn:
         assert conn.execute(select(credentials.c.must_change)).scalar()
+
+
+@pytest.mark.parametrize("tags", [["a"], {"a": 1}, {"a/b": "1"}, {"a": "1", "A": "2"}, {"a": "v" * 257}])
+async def test_tags_that_cannot_be_make_no_agent(agent: Agent, made, plane, tags: object) -> None:
+    token = await token_of(agent, made.password)
+    answer = await register(agent, token, {"tags": tags})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidProperty")
+    assert nothing_was_made(plane)

@@ -136,6 +136,8 @@ def test_every_route_of_the_product_says_who_may_call_it(plane):
         "/agent/v1/packages/{version}", "/agent/v1/token",
         "/agent/v1/runs/{run}/items", "/agent/v1/runs/{run}/sighting", "/agent/v1/runs/{run}/events",
         "/agent/v1/segments/{run}/{partition}/{epoch}/{file}",
+        "/agent/v1/runs", "/agent/v1/runs/{run}", "/agent/v1/runs/{run}/copyLogs", "/agent/v1/places",
+        "/agent/v1/bundles/{bundle}/{offset}",
     }  # fmt: skip
 
 

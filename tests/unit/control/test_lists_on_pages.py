@@ -12,8 +12,10 @@ from tests.unit.control.conftest import Clock
 from tests.unit.control.stage import MOVER
 from tests.unit.control.world import World
 from wherry.control.plane import Plane
-from wherry.control.services import overviews, resource_store, standing_consents
+from wherry.control.services import agent_versions, overviews, presence, resource_store, standing_consents
+from wherry.model.agent_versions import SERVED
 from wherry.model.drivers import S3_SESSION
+from wherry.model.versions import Version
 from wherry.trust.roles import READER
 
 
@@ -91,3 +93,27 @@ async def test_who_starts_a_job_is_told_what_its_access_is_not_limited_to(
     page = (await admin.get("/start", params={"job": path})).text
     assert "What this access is not limited to." in page
     assert S3_SESSION.warning.replace("'", "&#39;") in page
+
+
+async def test_an_agent_that_is_too_old_is_shown_with_what_it_needs(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    notice = SERVED.notice("0.0.9")
+    assert notice is not None
+    assert "There is a later version" not in (await admin.get("/agents")).text
+    with world.staged() as stage:
+        stage.agent("aged")
+        oid = stage.agents["aged"].oid
+        facts = agent_versions.noted({"agentVersion": "0.0.9"}, notice)
+        presence.beat(stage.conn, oid, facts, world.clock.now, world.clock.now + 90)
+    page = (await admin.get("/agents")).text
+    told = page[page.index(">aged<") :]
+    assert "RequiresAttention" in told or "Requires attention" in told
+    assert told.count(f"It runs 0.0.9; {SERVED.oldest} is needed at least") == 1
+    later = SERVED.knowing(Version(99, 0, 0)).notice(str(SERVED.newest))
+    with world.staged() as stage:
+        facts = agent_versions.noted({"agentVersion": str(SERVED.newest)}, later)
+        presence.beat(stage.conn, oid, facts, world.clock.now, world.clock.now + 90)
+    page = (await admin.get("/agents")).text
+    assert page.count("There is a later version of the agent&#39;s program.") == 1
+    assert "is needed at least" not in page

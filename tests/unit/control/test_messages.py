@@ -44,6 +44,16 @@ async def test_a_text_that_is_none_is_refused_before_it_is_kept(body: bytes) -> 
 
 
 @pytest.mark.parametrize(
+    "key", ["SHA256:short", "MD5:" + "a" * 43, "SHA256:" + "a" * 42 + "<", ["SHA256:" + "a" * 43]]
+)
+def test_a_fingerprint_that_is_none_is_refused(key: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        facts_of({"sshHostKey": key})
+    assert refused.value.status == 400
+    assert facts_of({"sshHostKey": "SHA256:" + "a" * 43})["wherry"] == {"sshHostKey": "SHA256:" + "a" * 43}
+
+
+@pytest.mark.parametrize(
     "change", [{"partition": 10**30}, {"partition": 1e300}, {"epoch": 10**30}, {"incarnation": HALF}]
 )
 async def test_a_lease_that_cannot_be_is_refused(plane: Plane, change: dict[str, object]) -> None:

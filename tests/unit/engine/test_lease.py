@@ -66,6 +66,21 @@ def test_time_counts_from_the_asking(clocks, now):
     worker.fence()
 
 
+def test_a_lease_that_is_not_renewed_in_time_is_ending(clocks, now):
+    clock = clocks.take()
+    assert not clock.ending
+    clock.extend(1000.0, 60.0)
+    worker = _as_worker(clock)
+    for moment, ending in ((1000.0, False), (1039.0, False), (1041.0, True), (1059.0, True), (1060.0, False)):
+        now[0] = moment
+        assert worker.ending is ending
+    clock.extend(1059.0, 60.0)
+    now[0] = 1061.0
+    assert not worker.ending
+    clock.forever()
+    assert not worker.ending
+
+
 def test_a_worker_advances_only_while_its_time_lasts(clocks, now):
     clock = clocks.take()
     clock.extend(1000.0, 60.0)

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.stores.conftest import LIKE, Make, content, given, root_only
+from wherry.model import losses
 from wherry.model.entry import Entry, Kind
 from wherry.model.errors import StoreError
+from wherry.model.options import JobOptions
+from wherry.model.plan import Attempt, Do, Judge
 from wherry.stores.port import Content
 from wherry.stores.posix_attributes import Unheld, attributes_of
+from wherry.stores.posix_fd import permissions
 
 TIB = 1 << 40
 MIB = 1 << 20
@@ -272,3 +277,45 @@ def test_reading_attributes_changes_no_time(make: Make, tmp_path: Path) -> None:
         before.st_mtime_ns,
         before.st_ctime_ns,
     )
+
+
+# ---------------------------------------------------------------- bits that lend rights
+
+
+def confined() -> None:
+    raise PermissionError(errno.EPERM, "a confined service may not lend rights")
+
+
+def test_who_may_not_lend_rights_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert permissions.__wrapped__() == 0o7777
+    monkeypatch.setattr(os, "fchmod", lambda *_: confined())
+    assert permissions.__wrapped__() == 0o1777
+
+
+@root_only
+def test_what_lends_rights_is_copied_without_and_only_once(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chmod = os.chmod
+
+    def seccomp(item: Any, mode: int, **more: Any) -> None:
+        if mode & 0o6000:
+            confined()
+        chmod(item, mode, **more)
+
+    for module in ("posix_copy", "posix_source"):
+        monkeypatch.setattr(f"wherry.stores.{module}.permissions", lambda: 0o1777)
+    make("given")
+    (tmp_path / "given/tool").write_bytes(b"tool")
+    chmod(tmp_path / "given/tool", 0o4755)
+    monkeypatch.setattr(os, "chmod", seccomp)
+
+    assert stat.S_IMODE(copied(make, tmp_path, "tool").st_mode) == 0o755
+
+    source, target = make("given"), make()
+    entry, present = source.stat(b"tool"), target.stat(b"tool")
+    assert entry
+    assert present
+    judge = Judge(JobOptions(), target.traits.holds, Attempt())
+    assert judge.compare_file(entry, present).do is Do.NOTHING
+    assert losses.of(entry, target.traits.holds, JobOptions().preserve, ()) == ["mode"]

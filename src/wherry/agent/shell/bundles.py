@@ -21,11 +21,20 @@ class ReadOnlyFiles(asyncssh.SFTPServer):
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], state: AgentState | None) -> None:
         if state is None:
             raise asyncssh.SFTPPermissionDenied("Change the password first.")
-        super().__init__(channel, chroot=bytes(bundle.folder(state)))
+        self._folder = bytes(bundle.folder(state))
+        super().__init__(channel, chroot=self._folder)
+
+    def map_path(self, path: bytes) -> bytes:
+        """Where a path of the client's leads: to the folder of the bundles, or to a file right in it."""
+        found = bytes(super().map_path(path))
+        # Nobody but the agent writes there, and it makes no folders and no links: one is not its own.
+        beside = os.path.dirname(found) == self._folder and not os.path.islink(found)
+        if not beside and found.rstrip(b"/") != self._folder:
+            _refuse()
+        return found
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
-        # Nobody but the agent writes there, and it makes no links: one is not its own.
-        if pflags & ~asyncssh.FXF_READ or os.path.islink(self.map_path(path)):
+        if pflags & ~asyncssh.FXF_READ:
             _refuse()
         return super().open(path, pflags, attrs)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
+import select
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -66,13 +69,31 @@ class Console:
 
     def ask(self, prompt: str, *, secret: bool = False) -> str:
         with _told():
-            if secret and sys.stdin.isatty():
+            if not sys.stdin.isatty():
+                return input(prompt)
+            if secret:
                 return getpass.getpass(prompt)
-            return input(prompt)
+            sys.stdout.write(prompt)
+            sys.stdout.flush()
+            _await_line()
+            return input()
 
     def rest(self, seconds: float) -> None:
         with _told():
             time.sleep(seconds)
+
+
+def _await_line() -> None:
+    """Wait for a line where Ctrl-C counts from the first moment; `input` does not hear one just before it waits."""
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    try:
+        select.select([sys.stdin, woken], [], [])
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        os.close(wakes)
 
 
 @contextmanager
@@ -82,5 +103,5 @@ def _told() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stdout.write("\n")
         raise Interrupted from None
-    except (EOFError, BrokenPipeError, UnicodeDecodeError) as end:
+    except (EOFError, OSError, UnicodeDecodeError) as end:
         raise Closed from end

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wherry.agent.admin_password import AdminPassword
+from wherry.agent.machine.client import default_socket
 from wherry.agent.shell.menus import MENUS, Menu
 from wherry.agent.shell.terminal import Terminal
 from wherry.agent.state import AgentState
@@ -18,13 +20,14 @@ from wherry.agent.state import AgentState
 class Here:
     """A session at `terminal` with the agent of `state`; `who` is what the log calls it.
 
-    `menus` are those of the original that people know, or its newer ones.
+    `menus` are those of the original that people know, or its newer ones; at `helper` listens what sets the machine.
     """
 
     terminal: Terminal
     state: AgentState
     who: str = "console"
     menus: Mapping[str, Menu] = field(default_factory=lambda: MENUS)
+    helper: Path = field(default_factory=default_socket)
 
     @property
     def password(self) -> AdminPassword:

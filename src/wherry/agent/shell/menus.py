@@ -37,9 +37,11 @@ _MAIN = Menu(
         Entry(
             "Network configuration", "network", "Addresses, the control plane, and tests of the way to it."
         ),
-        Entry("Service and job status", "status", "Whether the agent runs and is registered."),
+        Entry("Service and job status", "status", "Whether the agent runs, and what became of its jobs."),
         Entry("Register", "registration", "Make this agent one of a storage mover, or end that."),
-        Entry("Open restricted shell", "restricted", "A few commands to look at the network with."),
+        Entry(
+            "Open restricted shell", "restricted", "A few commands to look at the network and at shares with."
+        ),
         Entry(
             "Collect support bundle", "bundle", "Logs and state of this machine in one file, without secrets."
         ),
@@ -56,12 +58,19 @@ _SYSTEM = Menu(
             "Name, version, hardware, time, key of the SSH service.",
         ),
         Entry("Change password", "change_password", "The password of the user admin."),
+        Entry("Change timezone", "time_zone", "The time zone of this machine."),
+        Entry("Change time servers", "time_servers", "Who tells this machine the time."),
+        Entry("Change host name", "host_name", "The name of this machine."),
         _BACK,
     )
 )
 _NETWORK = (
     Entry("Show network configuration", "show_network", "This machine's addresses, and the control plane."),
-    Entry("Update network configuration", "update_network", "Which control plane this agent trusts."),
+    Entry(
+        "Update network configuration",
+        "update_network",
+        "The control plane, addresses, DNS, the proxy and authorities; tried before they are kept.",
+    ),
     Entry("Test network connectivity", "test_network", "Whether all that the agent needs can be reached."),
 )
 _MORE_NETWORK = (
@@ -70,15 +79,58 @@ _MORE_NETWORK = (
         "Test single endpoint connectivity", "test_endpoint", "An endpoint of your choice, and the way to it."
     ),
 )
+_UPDATE = Menu(
+    (
+        Entry("Control plane", "set_control_plane", "Which control plane this agent trusts."),
+        Entry("Addresses", "addresses", "DHCP, or addresses and a gateway of your own."),
+        Entry("DNS servers", "name_servers", "Who resolves names for this machine."),
+        Entry("Proxy", "proxy", "What the agent goes by to the control plane and to stores."),
+        Entry("Certificate authorities", "authorities", "Whose certificates the agent trusts besides."),
+        Entry("Quit", QUIT, "Go back to the network menu."),
+    )
+)
 _STATUS = Menu(
-    (Entry("Service status", "service_status", "Whether the agent runs and is registered."), _BACK)
+    (
+        Entry("Service status", "service_status", "Whether the agent runs, is registered and is heard."),
+        Entry("Job summary", "job_summary", "The runs that are this agent's, the latest first."),
+        Entry("Job details", "job_details", "One run, by jobDefinition:jobRun."),
+        Entry("Job copy logs", "job_copy_logs", "What became of each item of a run."),
+        _BACK,
+    )
+)
+
+_TROUBLESHOOTING = Menu(
+    (
+        Entry("SMB Troubleshooting", "smb_trouble", "Every step of the way to a share, kept for the bundle."),
+        Entry("NFS Troubleshooting", "nfs_trouble", "The same for an export."),
+        _BACK,
+    )
+)
+_NAMED = {entry.does: entry for entry in _MAIN.entries}
+_NEWER_MAIN = Menu(
+    (
+        *_MAIN.entries[:4],
+        _NAMED["bundle"],
+        _NAMED["restart"],
+        Entry("Show agent log", "show_log", "The last lines of what the agent has written."),
+        _NAMED["restricted"],
+        Entry("Troubleshooting", "troubleshooting", "What is wrong with a source, step by step."),
+        _NAMED[QUIT],
+    ),
+    MAIN_PROMPT,
 )
 
 MENUS: dict[str, Menu] = {
     "main": _MAIN,
     "system": _SYSTEM,
     "network": Menu((*_NETWORK, _BACK)),
+    "update_network": _UPDATE,
     "status": _STATUS,
 }
-NEWER: dict[str, Menu] = {**MENUS, "network": Menu((*_NETWORK, *_MORE_NETWORK, _BACK))}
+NEWER: dict[str, Menu] = {
+    **MENUS,
+    "main": _NEWER_MAIN,
+    "network": Menu((*_NETWORK, *_MORE_NETWORK, _BACK)),
+    "troubleshooting": _TROUBLESHOOTING,
+}
 """As newer versions of the original have them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from wherry.agent import facts, network_check
+from wherry.agent import facts, job_places, last_check, network_check, network_report
 from wherry.agent.network_check import Endpoint, Result
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.restricted import show_way
@@ -12,7 +13,8 @@ from wherry.model.errors import UsageError
 
 
 def show(here: Here) -> None:
-    """The way to the control plane."""
+    """The machine's network, and the way to the control plane."""
+    here.terminal.say(network_report.report(here.state.way()))
     server = here.state.server
     here.terminal.say(f"Control plane: {server or 'not set'}")
     if server:
@@ -23,7 +25,7 @@ def show(here: Here) -> None:
 
 def test(here: Here) -> None:
     """Each endpoint in a line, and what to mend."""
-    passed = [_tell(here, network_check.check(found)) for found in network_check.endpoints(here.state)]
+    passed = [_tell(here, result) for result in _all(here)]
     here.terminal.say(
         "All of them can be reached." if all(passed) else "Mend the first one that failed, and test again."
     )
@@ -31,15 +33,15 @@ def test(here: Here) -> None:
 
 def test_verbosely(here: Here) -> None:
     """The same with all steps."""
-    for found in network_check.endpoints(here.state):
-        _tell(here, network_check.check(found), verbose=True)
+    for result in _all(here):
+        _tell(here, result, verbose=True)
 
 
 def test_single(here: Here) -> None:
     """An endpoint that is asked for: its name, the way to it, and HTTPS."""
     answer = here.question("Provide an endpoint (URL or host name) to test", _no_endpoint)
     verbose = here.agrees("Run in verbose mode?")
-    found = network_check.endpoint(answer)
+    found = network_check.endpoint(answer, here.state.way())
     result = network_check.check(found)
     _tell(here, result, verbose=verbose)
     if result.steps[0].passed:
@@ -47,11 +49,24 @@ def test_single(here: Here) -> None:
 
 
 def before_registration(here: Here) -> None:
-    """Say what does not work yet; raises `UsageError` when the control plane cannot be reached."""
-    result = network_check.check(network_check.endpoints(here.state)[0])
-    if not result.passed:
-        _tell(here, result)
-        raise UsageError("The control plane cannot be reached. Mend that first; then register.")
+    """Say what does not work yet; raises `UsageError` when something that the agent needs cannot be reached."""
+    here.terminal.say("Testing the way to the control plane.")
+    for found in network_check.endpoints(here.state):
+        result = network_check.check(found)
+        if not _tell(here, result):
+            raise UsageError(f"The {result.what} cannot be reached. Mend that first; then register.")
+
+
+def _all(here: Here) -> Iterator[Result]:
+    """Results as they come: of what every agent needs, then of the places of this one's jobs; all are kept."""
+    seen = []
+    for found in network_check.endpoints(here.state):
+        seen.append(network_check.check(found))
+        yield seen[-1]
+    for result in job_places.checked(here.state):
+        seen.append(result)
+        yield result
+    last_check.keep(here.state, seen)
 
 
 def _tell(here: Here, result: Result, *, verbose: bool = False) -> bool:

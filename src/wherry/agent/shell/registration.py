@@ -13,7 +13,7 @@ from wherry.agent.shell import network, qr
 from wherry.agent.shell.here import Here
 from wherry.agent.unregister import unregister
 from wherry.client.device_code import DeviceCode
-from wherry.model import ids
+from wherry.model import ids, tags
 from wherry.model.errors import ApiError, UsageError
 
 _COUNTDOWN = 60.0
@@ -67,7 +67,7 @@ def _unregister(here: Here) -> None:
 
 
 def _wanted(here: Here) -> Wanted:
-    """The five questions; the first also takes the id of the mover, which answers three of them."""
+    """The five questions and the tags; the first also takes the id of the mover, which answers three of them."""
     told = here.question("Subscription ID", _no_subscription, note=" (or the storage mover's resource ID)")
     if told.startswith("/"):
         mover = ids.ResourceId.parse(told)
@@ -78,7 +78,8 @@ def _wanted(here: Here) -> Wanted:
         name = here.question("Storage mover resource name", _not(ids.NAME, "storage mover name"))
     agent = here.question("Agent name", _not(ids.AGENT_NAME, "agent name"))
     scope = here.question("Private Link Scope", _no_scope, note=" (resource ID; Enter for none)")
-    return Wanted(subscription, group, name, agent, private_link_scope=scope)
+    told = here.question("Tags", _no_tags, note=" (NAME=VALUE, with commas between; Enter for none)")
+    return Wanted(subscription, group, name, agent, private_link_scope=scope, tags=tags.parse(told))
 
 
 class _Waiting:
@@ -149,6 +150,14 @@ def _no_subscription(answer: str) -> str:
 
 def _no_scope(answer: str) -> str:
     return _no_id_of(_SCOPE, "a private link scope")(answer) if answer else ""
+
+
+def _no_tags(answer: str) -> str:
+    try:
+        tags.parse(answer)
+    except UsageError as wrong:
+        return str(wrong)
+    return ""
 
 
 def _no_id_of(kind: str, what: str) -> Trouble:

@@ -9,7 +9,18 @@ import logging
 from collections.abc import Callable
 
 from wherry.agent.log_lines import tell
-from wherry.agent.shell import network, registration, restart, restricted, status, support, system
+from wherry.agent.shell import (
+    jobs,
+    machine_settings,
+    network,
+    registration,
+    restart,
+    restricted,
+    support,
+    system,
+    troubleshooting,
+    way_settings,
+)
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import QUIT, Entry, Menu
 from wherry.agent.shell.terminal import Interrupted
@@ -25,9 +36,22 @@ ACTIONS: dict[str, Callable[[Here], None]] = {
     "test_endpoint": network.test_single,
     "restricted": restricted.open_shell,
     "restart": restart.restart,
-    "update_network": registration.set_control_plane,
+    "host_name": machine_settings.host_name,
+    "time_zone": machine_settings.time_zone,
+    "time_servers": machine_settings.time_servers,
+    "set_control_plane": registration.set_control_plane,
+    "addresses": machine_settings.addresses,
+    "name_servers": machine_settings.name_servers,
+    "proxy": way_settings.proxy,
+    "authorities": way_settings.authorities,
     "bundle": support.collect,
-    "service_status": status.service,
+    "show_log": troubleshooting.log,
+    "smb_trouble": troubleshooting.smb,
+    "nfs_trouble": troubleshooting.nfs,
+    "service_status": jobs.service_status,
+    "job_summary": jobs.summary,
+    "job_details": jobs.details,
+    "job_copy_logs": jobs.copy_logs,
 }
 
 
@@ -73,10 +97,13 @@ def _do(here: Here, entry: Entry) -> None:
     tell(logging.INFO, "shell", "An entry of the shell was chosen.", entry=entry.does, by=here.who)
     try:
         ACTIONS[entry.does](here)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
+        # The latter on the console, where it did not wait for a line but for something else.
         here.terminal.say("\nStopped.")
     except WherryError as trouble:
         here.terminal.say(_told(trouble))
+    except OSError as trouble:
+        here.terminal.say(f"It does not work on this machine: {trouble.strerror or trouble}.")
 
 
 def _told(trouble: WherryError) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import threading
@@ -56,10 +57,11 @@ class Guesses:
 
     def must_wait(self, address: str) -> bool:
         """Whether a password from there is not even looked at now."""
-        return self.clock() < self._wrong.get(address, (0, 0.0))[1]
+        return self.clock() < self._wrong.get(_site(address), (0, 0.0))[1]
 
     def note(self, address: str, *, right: bool) -> None:
         """A password was looked at."""
+        address = _site(address)
         count = 0 if right else self._wrong.pop(address, (0, 0.0))[0] + 1
         self._wrong.pop(address, None)
         if not count:
@@ -68,6 +70,14 @@ class Guesses:
             self._wrong.pop(next(iter(self._wrong)))
         delay = min(2.0 ** (count - _FREE_TRIES), _LONGEST_DELAY) if count >= _FREE_TRIES else 0.0
         self._wrong[address] = (count, self.clock() + delay)
+
+
+def _site(address: str) -> str:
+    """An address; of IPv6 the network that one customer has, who may use all of its addresses in turn."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6 and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
 
 
 class SshService:

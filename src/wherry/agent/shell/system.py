@@ -6,7 +6,8 @@ import platform
 from datetime import UTC, datetime
 
 from wherry import __version__
-from wherry.agent import facts
+from wherry.agent import clock, facts
+from wherry.agent.admin_password import ChangedMeanwhile
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.host_key import fingerprint
 from wherry.agent.shell.terminal import Closed
@@ -27,6 +28,8 @@ def show(here: Here) -> None:
                 ("Hardware", f"{platform.machine()}, {facts.cores()} processors, {facts.memory_in_mb()} MB"),
                 ("Kernel", platform.release()),
                 ("Time", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, zone {facts.time_zone() or 'unknown'}"),
+                ("Clock", clock.state()),
+                ("Time servers", ", ".join(clock.time_servers()) or "as the system has them"),
                 ("Up for", f"{facts.uptime_in_seconds() // 3600} hours"),
                 ("SSH host key", fingerprint(here.state)),
             )
@@ -34,7 +37,7 @@ def show(here: Here) -> None:
     )
 
 
-def change_password(here: Here) -> None:
+def change_password(here: Here, *, first: bool = False) -> None:
     """Ask twice, without echo, until it is a password that will do."""
     here.terminal.say(
         f"A password has at least {LEAST_LENGTH} characters, and is none of those that are guessed first. "
@@ -46,7 +49,9 @@ def change_password(here: Here) -> None:
             here.terminal.say("These were two different ones.")
             continue
         try:
-            here.password.change(password)
+            here.password.change(password, first=first)
+        except ChangedMeanwhile:
+            raise
         except UsageError as weak:
             here.terminal.say(str(weak))
         else:
@@ -61,7 +66,7 @@ def first_change(here: Here) -> None:
         "This agent still has its default password. Change it; nothing else is open until then."
     )
     try:
-        change_password(here)
+        change_password(here, first=True)
     except UsageError as kept:
         here.terminal.say(str(kept))
         raise Closed from kept

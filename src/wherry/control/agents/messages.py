@@ -10,6 +10,7 @@ import base64
 import binascii
 import errno
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -32,6 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RETRY_SECONDS = 5
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
@@ -95,9 +97,13 @@ def facts_of(body: Json) -> Json:
         "numberOfCores": int(number(body, "cores")),
         "uptimeInSeconds": int(number(body, "uptimeInSeconds")),
     }
+    key = text(body, "sshHostKey", 64, "")
+    if key and not _FINGERPRINT.fullmatch(key):
+        raise _malformed("'sshHostKey' is no SHA-256 fingerprint of a key")
+    ours = {"wherry": {"sshHostKey": key}} if key else {}
     failed = body.get("upgrade")
     trouble = _upgrade_trouble(failed) if isinstance(failed, dict) else {}
-    return {name: value for name, value in told.items() if value not in ("", 0)} | trouble
+    return {name: value for name, value in told.items() if value not in ("", 0)} | ours | trouble
 
 
 def _upgrade_trouble(failed: Json) -> Json:

@@ -9,7 +9,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_keys, agent_trust, packages, presence, registration
+from wherry.control.services import (
+    agent_bundles,
+    agent_keys,
+    agent_trust,
+    agent_versions,
+    packages,
+    presence,
+    registration,
+    resources,
+)
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
 from wherry.model.errors import ApiError
@@ -38,15 +47,18 @@ async def register(request: Request) -> Response:
     vm = text(body, "vmUuid", 64, "")
     if vm and not ids.GUID.fullmatch(vm):
         raise ApiError(400, "InvalidRequestContent", "'vmUuid' must be a UUID.")
+    notice = agent_versions.notice_for(service.state, detail["agentVersion"])
+    agent_versions.refuse_unsupported(notice)
     with answers():
         made = await service.database.write(
             registration.register,
             caller_of(request),
             EnrolmentRequest.parse([detail]),
             key,
-            facts_of(body),
+            agent_versions.noted(facts_of(body), notice),
             vm,
             service.clock() + service.settings.offline_seconds,
+            tags=resources.tags_of(body.get("tags")),
             address=source(request),
             owners=service.settings.register_needs_owner,
         )
@@ -83,11 +95,20 @@ async def heartbeat(request: Request) -> Response:
     body = await body_of(request)
     now = service.clock()
     jkt = caller(request).jkt or ""
-    change = await holding(request, _beat, jkt, facts_of(body), now, now + service.settings.offline_seconds)
+    version = text(body, "version", 64, "")
+    notice = agent_versions.notice_for(service.state, version)
+    later = agent_versions.offered_to(service.state, version)
+    facts = agent_versions.noted(facts_of(body), notice)
+    change, works, bundle = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
+    if not works and not later:
+        agent_versions.refuse_unsupported(notice)
     told: Json = {"interval": service.settings.heartbeat_seconds}
     if change:
         told["changeKey"] = True
-    later = service.state and packages.later_than(service.state, text(body, "version", 64, ""))
+    if bundle:
+        told["bundle"] = bundle
+    if notice:
+        told["notice"] = notice.to_json()
     if later:
         told["package"] = str(later)
     return JSONResponse(told)
@@ -111,6 +132,10 @@ async def offer_key(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _beat(conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float) -> bool:
+def _beat(
+    conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float
+) -> tuple[bool, bool, str | None]:
+    """Whether its key is to be changed, whether it is in the middle of work, which support bundle it is asked for."""
     presence.beat(conn, holder.oid, facts, now, offline_at)
-    return agent_keys.due(conn, jkt, now)
+    works, bundle = presence.holds_lease(conn, holder.oid, now), agent_bundles.wanted(conn, holder.key)
+    return agent_keys.due(conn, jkt, now), works, bundle

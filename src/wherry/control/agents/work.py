@@ -26,11 +26,20 @@ from wherry.control.agents.messages import (
 )
 from wherry.control.dispatch import Dispatch
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_trust, ledger, presence, run_log, run_state, sightings
+from wherry.control.services import (
+    agent_trust,
+    agent_versions,
+    ledger,
+    presence,
+    run_log,
+    run_state,
+    sightings,
+)
 from wherry.control.services.ledger import Holder, Terms
 from wherry.model.errors import ApiError
 from wherry.model.outcomes import iso_time
 from wherry.model.wire import Progress, Sighting, item_to_json, unpack
+from wherry.trust.principals import Principal
 
 routes = Routes("/agent/v1")
 
@@ -42,8 +51,12 @@ _EVENTS = 1000
 async def lease(request: Request) -> Response:
     """The next lease, waiting for one at most as long as the agent says; 204 when there is none."""
     service = plane(request)
-    wait = min(number(await body_of(request), "wait"), service.settings.long_poll_seconds)
-    holder = await service.database.read(holder_of, caller(request))
+    body = await body_of(request)
+    wait = min(number(body, "wait"), service.settings.long_poll_seconds)
+    holder, version = await service.database.read(_asker, caller(request))
+    agent_versions.refuse_unsupported(
+        agent_versions.notice_for(service.state, text(body, "version", 64, version))
+    )
 
     async def gone() -> bool:
         """An agent that is locked or unregistered while it waits is told at once."""
@@ -71,7 +84,10 @@ async def renew(request: Request, run: str) -> Response:
 
 @routes.post("/runs/{run}/commit", agent(routine=True))
 async def commit(request: Request, run: str) -> Response:
-    """Make finished work count; the same commit again gets the same answer."""
+    """Make finished work count; the same commit again gets the same answer.
+
+    `late`: finished while the lease was good, told by who may not have it any more; 204 then.
+    """
     body = await body_of(request)
     told = body.get("progress")
     with answers():
@@ -83,6 +99,9 @@ async def commit(request: Request, run: str) -> Response:
             raise ApiError(
                 400, "SegmentMissing", f"The segment '{segment.name}' was not put: put it, then commit."
             )
+    if body.get("late") is True:
+        await holding(request, ledger.commit_late, run, token_of(body), progress, _terms(request))
+        return Response(status_code=204)
     answer = await holding(request, ledger.commit, run, token_of(body), progress, _terms(request))
     return JSONResponse(answer.to_json())
 
@@ -143,7 +162,7 @@ async def segment(request: Request, run: str, partition: str, epoch: str, file: 
         raise ApiError(
             400, "InvalidSegment", "The name of a segment is that of its lease, a number and a SHA-256."
         )
-    await holding(request, ledger.held, run, token, plane(request).clock())
+    await holding(request, ledger.late_or_held, run, token, plane(request).clock())
     body = await request.body()
     if len(body) > plane(request).settings.segment_limit_mib * 2**20:
         raise ApiError(413, "RequestContentTooLarge", "The segment is too large: commit more often.")
@@ -155,10 +174,20 @@ async def segment(request: Request, run: str, partition: str, epoch: str, file: 
 
 @routes.post("/runs/{run}/events", agent(routine=True))
 async def events(request: Request, run: str) -> Response:
-    """Rows for the run log, told by an agent of the run."""
-    rows = [_event(one) for one in documents(await body_of(request), "events", _EVENTS)]
-    await holding(request, _tell, run, rows, plane(request).clock())
+    """Rows for the run log, told by an agent of the run.
+
+    With `spool` and `seq`, the number of the first one: those that came before are left out.
+    """
+    body = await body_of(request)
+    rows = [_event(one) for one in documents(body, "events", _EVENTS)]
+    place = (text(body, "spool", 64, ""), int(number(body, "seq")))
+    await holding(request, _tell, run, rows, place, plane(request).clock())
     return Response(status_code=204)
+
+
+def _asker(conn: Connection, principal: Principal) -> tuple[Holder, str]:
+    """Who asks for work, and which version it told last."""
+    return holder_of(conn, principal), presence.version_of(conn, principal.oid)
 
 
 def _terms(request: Request) -> Terms:
@@ -166,11 +195,20 @@ def _terms(request: Request) -> Terms:
     return Terms(service.clock(), service.settings.lease_seconds)
 
 
-def _tell(conn: Connection, holder: Holder, run_id: str, rows: list[tuple[Any, ...]], now: float) -> None:
+def _tell(
+    conn: Connection,
+    holder: Holder,
+    run_id: str,
+    rows: list[tuple[Any, ...]],
+    place: tuple[str, int],
+    now: float,
+) -> None:
     run = run_state.load(conn, run_id)
     if run is None or not presence.may_work(conn, run, holder.key):
         raise ledger.absent(run_id)
-    for at, level, code, message in rows:
+    spool, first = place
+    told = run_log.told_already(conn, holder.oid, spool, first, len(rows)) if spool else 0
+    for at, level, code, message in rows[told:]:
         run_log.tell(
             conn, run.id, message, now if at is None else at, level=level, code=code, source=holder.name
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry.control.access import Routes
 from wherry.control.arm import (
     access_questions,
+    agent_bundles,
     audit_trail,
     authorization,
     consents,
@@ -21,6 +22,7 @@ from wherry.control.arm import (
 AREAS: tuple[Routes, ...] = (
     subscriptions.routes,
     run_logs.routes,
+    agent_bundles.routes,
     storage_mover.routes,
     consents.routes,
     endpoints.routes,

@@ -9,14 +9,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wherry.control.access import Routes, bearer, resource
-from wherry.control.arm import generic, paging
+from wherry.control.arm import agent_bundles, generic, paging
 from wherry.control.arm.request import after_of, caller_of, check_subscription, check_version, page, target_of
 from wherry.control.caller import Caller
 from wherry.control.plane import plane
 from wherry.control.services import operations, resources, run_view, runs
 from wherry.control.services.resource_store import Json
 from wherry.control.services.types.registry import Target
-from wherry.control.services.types.storage_mover import ENDPOINT, JOB_DEFINITION, JOB_RUN, PROVIDER, TYPES
+from wherry.control.services.types.storage_mover import (
+    AGENT,
+    ENDPOINT,
+    JOB_DEFINITION,
+    JOB_RUN,
+    PROVIDER,
+    TYPES,
+)
 
 routes = Routes(case_insensitive=True)
 
@@ -108,6 +115,12 @@ def _operations() -> list[Json]:
     told = [(kind.action(verb), kind, words) for kind in TYPES for verb, words in _VERBS.items()]
     for word, verb in (("startJob", "Starts a run of"), ("stopJob", "Stops the run of")):
         told.append((f"{JOB_DEFINITION.full}/{word}/action", JOB_DEFINITION, verb))
+    for name, verb in (
+        (agent_bundles.REQUEST, "Asks for a support bundle of"),
+        (agent_bundles.DOWNLOAD, "Downloads a support bundle of"),
+        (agent_bundles.DELETE, "Deletes a support bundle of"),
+    ):
+        told.append((name, AGENT, verb))
     return [
         {
             "name": name,

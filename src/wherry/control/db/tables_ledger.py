@@ -1,7 +1,8 @@
 """Tables of what goes on inside runs: partitions, items put off, logs, claims, consents and grants.
 
-`partitions` is `model.ledger.Partition` as rows.  What belongs to a run alone goes with it; grants do not:
-a grant stands for a role assignment that has to be taken back, as credentials do (`tables_credentials`).
+`partitions` is `model.ledger.Partition` as rows; `late_leases` keeps who held those that nobody has taken up since.
+What belongs to a run alone goes with it; grants do not: a grant stands for a role assignment that has to be taken back,
+as credentials do (`tables_credentials`).
 """
 
 from __future__ import annotations
@@ -72,6 +73,17 @@ partitions = Table(
     sqlite_autoincrement=True,
 )
 
+late_leases = Table(
+    "late_leases",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    _of_run(),
+    Column("epoch", Integer, nullable=False),
+    Column("lease", String, nullable=False),
+    Column("holder", String, nullable=False, comment="object id of the agent's identity"),
+    Column("since_at", Float, nullable=False, comment="when its time was over"),
+)
+
 work_items = Table(
     "work_items",
     metadata,
@@ -135,6 +147,14 @@ agent_presence = Table(
     Column("facts", JSON, nullable=False, default=dict, comment="what heartbeats tell, in the API's words"),
     Column("seen_at", Float, nullable=False),
     Column("offline_at", Float, nullable=False, comment="Offline when nothing is heard until then"),
+)
+
+agent_spools = Table(
+    "agent_spools",
+    metadata,
+    Column("oid", ForeignKey("principals.oid"), primary_key=True),
+    Column("spool", String, nullable=False, comment="what the agent calls its spool; a new one counts anew"),
+    Column("seq", BigInteger, nullable=False, comment="the last event of it that is in a run log"),
 )
 
 waiters = Table(

@@ -16,7 +16,7 @@ from wherry.control.access import Routes, public
 from wherry.control.identity.oauth import Scope, TokenError, form_of, required, scope_of, tenant_of
 from wherry.control.plane import Plane, plane, source
 from wherry.control.refusals import Refusal
-from wherry.control.services import device_codes, private_links
+from wherry.control.services import agent_versions, device_codes, private_links
 from wherry.control.services.device_codes import Codes
 from wherry.model.errors import ApiError
 from wherry.trust import clients, device_flow
@@ -103,7 +103,16 @@ def _enrolment(
         ) from broken
     except ApiError as broken:
         raise TokenError("invalid_authorization_details", 9010, broken.message) from broken
+    _check_version(service, asked.agent_version)
     return proof, asked
+
+
+def _check_version(service: Plane, version: str) -> None:
+    """An agent that would be refused is told before a person is asked."""
+    try:
+        agent_versions.refuse_unsupported(agent_versions.notice_for(service.state, version))
+    except ApiError as refused:
+        raise TokenError(refused.code, 530036, refused.message) from refused
 
 
 async def _check_scope(request: Request, service: Plane, scope: str) -> None:

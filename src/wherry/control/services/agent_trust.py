@@ -45,6 +45,17 @@ def begin(conn: Connection, oid: str, scope_key: str | None = None) -> None:
     conn.execute(insert(agent_trust).values(oid=oid, state=str(JoinState(1)), private_link_scope=scope_key))
 
 
+def is_unused(conn: Connection, oid: str, scope_key: str | None) -> bool:
+    """Whether an identity of this private link scope was never signed in with."""
+    row = conn.execute(select(agent_trust).where(agent_trust.c.oid == oid)).first()
+    return (
+        row is not None
+        and not row.asserted_at
+        and row.locked_at is None
+        and row.private_link_scope == scope_key
+    )
+
+
 def state_of(conn: Connection, master: MasterKey, oid: str, now: float) -> str:
     """The newest state of an identity, as its agent keeps it."""
     row = conn.execute(

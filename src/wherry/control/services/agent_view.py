@@ -14,6 +14,7 @@ from wherry.control.db.tables_identity import agent_keys
 from wherry.control.services import agent_trust as trust
 from wherry.control.services import agents, presence, resource_store
 from wherry.control.services.resource_store import Json, Resource
+from wherry.model.agent_versions import REQUIRED
 from wherry.model.errors import CODES
 from wherry.model.outcomes import iso_time
 
@@ -24,11 +25,15 @@ _CODES = {"locked": "AZSM0011", "expired": "AZSM0012"}
 def view(conn: Connection, agent: Resource, properties: Json) -> None:
     """Add to the properties of an agent; a placeholder has no identity to tell of."""
     presence.view_agent(conn, agent, properties)
+    upgrade = properties.pop("upgrade", None)
     oid = conn.execute(presence.identity_of(agent.key)).scalar()
     if oid is None or agents.is_placeholder(agent):
         return
     lapsed = trust.lapsed(conn, oid, time.time())
-    told: Json = {"identity": _WORDS[lapsed]}
+    told: Json = properties.get("wherry", {}) | {"identity": _WORDS[lapsed]}
+    machine = resource_store.find(conn, agent.link_key) if agent.link_key else None
+    if machine is not None and machine.tags:
+        told["tags"] = machine.tags
     row = conn.execute(select(agent_trust).where(agent_trust.c.oid == oid)).first()
     if row is not None and row.locked_at is not None:
         told |= {"lockedAt": iso_time(row.locked_at), "lockReason": row.lock_reason}
@@ -40,7 +45,12 @@ def view(conn: Connection, agent: Resource, properties: Json) -> None:
     ).first()
     if key is not None and lapsed != "gone":
         told |= {"key": key.jkt, "keyExpiresAt": iso_time(key.expires_at)}
+    if upgrade is not None:
+        told["upgrade"] = upgrade
     properties["wherry"] = told
+    if upgrade is not None and upgrade["code"] == REQUIRED:
+        properties["agentStatus"] = "RequiresAttention"
+        properties["errorDetails"] = {"code": REQUIRED, "message": upgrade["message"]}
     code = _CODES.get(lapsed)
     if code is not None:
         properties["agentStatus"] = "RequiresAttention"

@@ -16,12 +16,12 @@ from wherry.control import wakeups
 from wherry.control.db.tables_identity import meta
 from wherry.control.db.tables_ledger import segments
 from wherry.control.refusals import NotTheirs
-from wherry.control.services import partition_rows, phases, presence, run_end, run_log, run_state
+from wherry.control.services import late_leases, partition_rows, phases, presence, run_end, run_log, run_state
 from wherry.control.services.run_state import RunState
 from wherry.model import ledger
 from wherry.model import run as life
 from wherry.model.errors import CODES, UNREACHED, ApiError, LeaseLost
-from wherry.model.ledger import Partition, Slice, Token, WorkItem
+from wherry.model.ledger import Part, Partition, Slice, Token, WorkItem
 from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Grant, Progress, Renewal, SegmentName
 
@@ -95,18 +95,64 @@ def commit(
         return Renewal.from_json(partition_rows.answer(conn, before.id) or {"ttl": terms.ttl})
     _check(conn, run, before, token, holder, terms.now)
     after, parts = ledger.commit(before, progress.commit, terms.now, terms.ttl)
+    _record(conn, run, before, progress, parts, terms.now)
+    answer = _renewal(conn, run, terms)
+    partition_rows.save(conn, after, answer.to_json())
+    _go_on(conn, run, after, parts, terms.now)
+    return answer
+
+
+def commit_late(
+    conn: Connection, holder: Holder, run_id: str, token: Token, progress: Progress, terms: Terms
+) -> None:
+    """Make count what was finished under a lease that may have run out meanwhile; a repetition changes nothing.
+
+    `LeaseLost` once another holder has taken the partition up: it finds all that on the target and counts it.
+    """
+    run, before = late_or_held(conn, holder, run_id, token, terms.now)
+    if progress.commit.seq <= before.seq:
+        return
+    if before.leased:
+        # Told by who may be gone: its time stays what it was.
+        after, parts = ledger.commit(before, progress.commit, terms.now, before.expires - terms.now)
+    else:
+        after, parts = ledger.commit_late(before, progress.commit, terms.now)
+    _record(conn, run, before, progress, parts, terms.now)
+    partition_rows.save(conn, after)
+    _go_on(conn, run, after, parts, terms.now)
+
+
+def late_or_held(
+    conn: Connection, holder: Holder, run_id: str, token: Token, now: float
+) -> tuple[RunState, Partition]:
+    """As `held`, but also for a lease that ran out when nobody has leased the partition since."""
+    run, partition = _known(conn, run_id, token, holder)
+    if not partition.leased and not run.ended and token.incarnation == incarnation(conn):
+        late_leases.check(conn, partition, token, holder.oid)
+        return run, partition
+    if partition.leased and (token.epoch, token.lease) == (partition.epoch, partition.lease):
+        # Its time may be over without anybody having looked.
+        now = min(now, partition.expires)
+    _check(conn, run, partition, token, holder, now)
+    return run, partition
+
+
+def _record(
+    conn: Connection, run: RunState, before: Partition, progress: Progress, parts: list[Part], now: float
+) -> None:
+    """Write down all that a commit brings but the partition itself."""
     partition_rows.add(conn, run.id, parts)
     partition_rows.forget_done(conn, run.id, before.rest, _left(progress))
     partition_rows.put_off(conn, run.id, progress.deferred)
     _name_segments(conn, run.id, before, progress.segments)
-    _count(conn, run, progress, terms.now)
-    answer = _renewal(conn, run, terms)
-    partition_rows.save(conn, after, answer.to_json())
+    _count(conn, run, progress, now)
+
+
+def _go_on(conn: Connection, run: RunState, after: Partition, parts: list[Part], now: float) -> None:
     if parts:
         wakeups.stir(conn)
     if not after.open:
-        phases.settle(conn, run.id, terms.now)
-    return answer
+        phases.settle(conn, run.id, now)
 
 
 def items(
@@ -149,6 +195,7 @@ def expire(conn: Connection, now: float, losses_limit: int) -> int:
     for run_id, partition in lost:
         after = ledger.expire(partition, now)
         partition_rows.save(conn, after)
+        late_leases.keep(conn, run_id, partition, now)
         run = run_state.load(conn, run_id)
         if run is None:
             continue

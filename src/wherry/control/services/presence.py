@@ -71,6 +71,18 @@ def beat(conn: Connection, oid: str, facts: Json, now: float, offline_at: float)
     )
 
 
+def version_of(conn: Connection, oid: str) -> str:
+    """The version of its program that an agent told last; empty when it told none."""
+    told = conn.execute(select(agent_presence.c.facts).where(agent_presence.c.oid == oid)).scalar() or {}
+    return str(told.get("agentVersion", ""))
+
+
+def holds_lease(conn: Connection, oid: str, now: float) -> bool:
+    """Whether an agent is in the middle of work."""
+    leases = select(partitions.c.id).where(partitions.c.holder == oid, partitions.c.expires_at >= now)
+    return conn.execute(leases.limit(1)).first() is not None
+
+
 def begin_wait(conn: Connection, agent_key: str, now: float, until: float) -> str:
     """An agent asks for work; answers the name of this wait.  Waits of requests that broke off are forgotten."""
     name = secrets.token_hex(8)
@@ -122,7 +134,4 @@ def _status(conn: Connection, oid: str, offline_at: float) -> str:
     now = time.time()
     if now > offline_at:
         return "Offline"
-    leases = (
-        select(partitions.c.id).where(partitions.c.holder == oid, partitions.c.expires_at >= now).limit(1)
-    )
-    return "Executing" if conn.execute(leases).first() else "Online"
+    return "Executing" if holds_lease(conn, oid, now) else "Online"

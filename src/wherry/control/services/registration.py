@@ -47,12 +47,13 @@ class Registered:
 
 def register(  # noqa: PLR0913 - all that a registration says
     conn: Connection, caller: Caller, request: EnrolmentRequest, key: Mapping[str, Any], facts: Json, vm: str,
-    offline_at: float, *, address: str = "", owners: bool = False,
+    offline_at: float, *, tags: Mapping[str, str] | None = None, address: str = "", owners: bool = False,
 ) -> Registered:  # fmt: skip
     """Register the agent that `caller`, the approver with the enrolment's token, has vouched for.
 
     404 for an unknown mover, 409 for a name that is taken, 403 when the registration is not the approved one, or when
-    the approver may not do this any more; with `owners` nobody but an Owner may.
+    the approver may not do this any more; with `owners` nobody but an Owner may.  `tags` are the machine's; without any
+    it keeps those of the machine that it takes the place of.
     """
     again = enrolments.claim(conn, caller.principal, request, caller.now, owners=owners)
     if again is not None:
@@ -62,21 +63,24 @@ def register(  # noqa: PLR0913 - all that a registration says
     if mover is None:
         raise ApiError(404, "ResourceNotFound", f"The storage mover '{request.mover}' was not found.")
     machine_id = f"{request.group}/providers/Microsoft.HybridCompute/machines/{request.agent_name}"
-    agent = _free_agent(conn, f"{mover.id}/agents/{request.agent_name}", caller.now)
+    tagged = tags or _tags_before(conn, f"{mover.id}/agents/{request.agent_name}")
+    agent_id = f"{mover.id}/agents/{request.agent_name}"
+    cut_short = _cut_short(conn, caller, agent_id, request.private_link_scope)
+    if cut_short is not None:
+        return cut_short
+    agent = _free_agent(conn, agent_id, caller.now)
     scope = (
         private_links.require(conn, request.private_link_scope, address)
         if request.private_link_scope
         else None
     )
-    _make_machine(conn, caller, request, machine_id, mover, vm, facts)
+    _make_machine(conn, caller, request, machine_id, mover, vm, facts, tagged)
     identity = identities.create_agent(
         conn, name=request.agent_name, machine_id=machine_id, jwk=key, now=caller.now, scope_key=scope
     )
     told = {"type": "SystemAssigned", "principalId": identity.oid, "tenantId": caller.principal.tenant}
     resource_store.rewrite(conn, caller, ids.key(machine_id), identity=told)
-    agent_id = _make_agent(
-        conn, caller, agent, f"{mover.id}/agents/{request.agent_name}", mover, machine_id, vm
-    )
+    agent_id = _make_agent(conn, caller, agent, agent_id, mover, machine_id, vm)
     presence.begin(conn, identity.oid, ids.key(agent_id), facts, caller.now, offline_at)
     enrolments.complete(conn, caller.principal, identity.oid)
     return Registered(agent_id, machine_id, identity)
@@ -97,6 +101,22 @@ def _made_before(conn: Connection, oid: str) -> Registered:
     agent = resource_store.find(conn, presence.key_of(conn, oid) or "", agents.TYPE)
     if identity is None or agent is None:
         raise ApiError(409, "AgentGone", "The agent was deleted since. Register again.")
+    return Registered(agent.id, agent.properties["arcResourceId"], identity)
+
+
+def _cut_short(conn: Connection, caller: Caller, agent_id: str, scope: str) -> Registered | None:
+    """What an earlier registration made for the same key, whose answer never came to be kept; None for none.
+
+    Nobody has ever signed in with it, so that there is nothing to take over but the own half of it.
+    """
+    agent = resource_store.find(conn, agent_id, agents.TYPE)
+    oid = conn.execute(presence.identity_of(agent.key)).scalar() if agent is not None else None
+    identity = identities.find_agent(conn, oid) if oid is not None else None
+    if agent is None or identity is None or identity.jkt != caller.principal.jkt:
+        return None
+    if not agent_trust.is_unused(conn, identity.oid, ids.key(scope) if scope else None):
+        return None
+    enrolments.complete(conn, caller.principal, identity.oid)
     return Registered(agent.id, agent.properties["arcResourceId"], identity)
 
 
@@ -129,9 +149,16 @@ def _free_agent(conn: Connection, agent_id: str, now: float) -> Resource | None:
     return found
 
 
+def _tags_before(conn: Connection, agent_id: str) -> Mapping[str, str]:
+    """The tags of the machine that an agent of this name had until now."""
+    agent = resource_store.find(conn, agent_id, agents.TYPE)
+    machine = resource_store.find(conn, agent.link_key) if agent is not None and agent.link_key else None
+    return {} if machine is None else machine.tags
+
+
 def _make_machine(
     conn: Connection, caller: Caller, request: EnrolmentRequest, machine_id: str, mover: Resource, vm: str,
-    facts: Json,
+    facts: Json, tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     other = resource_store.linked(conn, agents.TYPE, machine_id)
     taken = resource_store.find(conn, machine_id) is not None
@@ -162,6 +189,7 @@ def _make_machine(
         },
         state={"status": "Connected"},
         location=mover.location,
+        tags=tags,
     )
 
 

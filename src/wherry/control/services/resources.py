@@ -22,12 +22,11 @@ from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types.registry import TYPES, Target
 from wherry.control.services.types.resource_groups import GROUP
 from wherry.control.services.types.schema import ResourceType, invalid, keep_fixed, merged, read
-from wherry.model import ids
-from wherry.model.errors import ApiError
+from wherry.model import ids, tags
+from wherry.model.errors import ApiError, UsageError
 from wherry.model.outcomes import iso_time
 
 _LOCATION = re.compile(r"[a-z0-9]{1,40}")
-_TAGS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +98,16 @@ def put(
     if old is None:
         check_name(target)
     location = _location(target.type, body, old)
-    tags = _tags(body.get("tags")) if target.type.tracked else {}
+    tagged = tags_of(body.get("tags")) if target.type.tracked else {}
     identity = _identity(target.type, body)
     draft = _draft(caller, target, parent, old, _properties(body))
     target.type.rules.prepare(conn, draft)
-    columns: Json = {"properties": draft.properties, "state": draft.state, "tags": tags, "identity": identity}
+    columns: Json = {
+        "properties": draft.properties,
+        "state": draft.state,
+        "tags": tagged,
+        "identity": identity,
+    }
     if old is None:
         written = resource_store.insert(
             conn, caller, draft.id, target.type.key, parent.key if parent else None,
@@ -124,7 +128,7 @@ def patch(
     target.type.rules.prepare(conn, draft)
     columns: Json = {"properties": draft.properties, "state": draft.state}
     if target.type.tracked and body.get("tags") is not None:
-        columns["tags"] = _tags(body["tags"])
+        columns["tags"] = tags_of(body["tags"])
     written = resource_store.rewrite(conn, caller, old.key, **columns)
     return Answer(render(conn, target.type, written), written.etag, secret=draft.secret)
 
@@ -312,14 +316,19 @@ def _location_of(conn: Connection, found: Resource) -> str:
     return found.location or "local"
 
 
-def _tags(told: Any) -> dict[str, str]:
+def tags_of(told: Any) -> dict[str, str]:
+    """The tags in a request; 400 for what none may be."""
     if told is None:
         return {}
-    if not isinstance(told, dict) or len(told) > _TAGS:
-        raise invalid("tags", f"An object with at most {_TAGS} tags is expected.")
+    if not isinstance(told, dict) or len(told) > tags.MOST:
+        raise invalid("tags", f"An object with at most {tags.MOST} tags is expected.")
     for name, value in told.items():
-        if not isinstance(value, str) or not 0 < len(name) <= 512 or len(value) > 256:
-            raise invalid(f"tags.{name[:64]}", "A tag is a text of at most 256 characters.")
+        try:
+            tags.check({name: value})
+        except UsageError as refused:
+            raise invalid(f"tags.{name[:64]}", str(refused)) from refused
+    if len({name.lower() for name in told}) < len(told):
+        raise invalid("tags", "Names of tags are told apart without case: one is there twice.")
     return dict(told)
 
 

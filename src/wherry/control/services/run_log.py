@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
-from wherry.control.db.tables_ledger import run_events
+from wherry.control.db.tables_ledger import agent_spools, run_events
 from wherry.control.db.tables_runs import runs
 from wherry.model.outcomes import iso_time
 
@@ -33,6 +33,18 @@ def tell_once(conn: Connection, run: str, message: str, now: float) -> None:
     same = select(run_events.c.id).where(run_events.c.run == run, run_events.c.message == message).limit(1)
     if conn.execute(same).first() is None:
         tell(conn, run, message, now)
+
+
+def told_already(conn: Connection, oid: str, spool: str, first: int, count: int) -> int:
+    """How many of `count` events of an agent's spool, numbered from `first`, are in run logs already; now all are."""
+    last = conn.execute(
+        select(agent_spools.c.seq).where(agent_spools.c.oid == oid, agent_spools.c.spool == spool)
+    ).scalar()
+    told = min(count, max(0, (last or 0) - first + 1))
+    if told < count:
+        conn.execute(delete(agent_spools).where(agent_spools.c.oid == oid))
+        conn.execute(insert(agent_spools).values(oid=oid, spool=spool, seq=first + count - 1))
+    return told
 
 
 def warn(conn: Connection, run: str, code: str, message: str, now: float) -> None:

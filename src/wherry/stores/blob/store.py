@@ -55,7 +55,7 @@ class BlobStore:
         self._spec = spec
         self._fence = fence
         self._patience = patience or Patience()
-        self._wire = Wire(Address.parse(spec.location), spec.ca_file, private=spec.private)
+        self._wire = Wire(Address.parse(spec.location), spec.ca_file, private=spec.private, way=spec.way)
         self._requests = Requests(self._wire, spec.secret, fence, self._patience)
         self._top = spec.subpath + b"/" if spec.subpath else b""
         self._part = part
@@ -69,7 +69,10 @@ class BlobStore:
         known = self._requests.is_hierarchical()
         if known is False:
             return None
-        wire = Wire(hierarchy.address_of(self._wire.address), self._spec.ca_file, private=self._spec.private)
+        spec = self._spec
+        wire = Wire(
+            hierarchy.address_of(self._wire.address), spec.ca_file, private=spec.private, way=spec.way
+        )
         tree = Hierarchy(wire, self._spec.secret, self._fence, self._patience)
         if known is None:
             # The credential may not ask the account: the file system may tell, and if nobody does it is flat.

@@ -19,8 +19,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from wherry.model.addresses import is_never_a_service, is_private, read
 from wherry.model.errors import Denied, UsageError
+from wherry.model.way import DIRECT, Proxy, Way
 from wherry.stores.http.connection import Answer, Connection, HungUp, Lost, SecureConnection, Unreached
 from wherry.stores.http.pace import BUSY, Pace
+from wherry.stores.http.tunnel import ProxyRefused, open_way
 
 __all__ = ["Address", "Answer", "HungUp", "Lost", "Unreached", "Wire"]
 
@@ -79,8 +81,11 @@ class Wire:
         *,
         private: bool = False,
         ca_pem: str = "",
+        way: Way = DIRECT,
     ) -> None:
         self.address = address
+        # A proxy might lead anywhere.
+        self._proxy = None if private or not address.secure else way.proxy_to(address.host)
         self._private = private
         self.pace = Pace()
         self._answer_seconds = answer_seconds
@@ -90,6 +95,8 @@ class Wire:
         if address.secure:
             try:
                 self._context = ssl.create_default_context(cafile=ca_file or None, cadata=ca_pem or None)
+                if way.ca_pem:
+                    self._context.load_verify_locations(cadata=way.ca_pem)
             except OSError as error:
                 raise UsageError(
                     f"The CA file {ca_file or 'of the place'} cannot be read: {error.strerror or error}."
@@ -176,13 +183,17 @@ class Wire:
 
     def connect(self) -> Connection:
         """A new connection, for the caller alone.  Raises `Unreached`; `Denied` for an untrusted server."""
-        where = (self.address.host, self.address.port)
+        proxy = self._proxy
+        where = (proxy.host, proxy.port) if proxy else (self.address.host, self.address.port)
         try:
             plain = socket.create_connection(where, CONNECT_SECONDS)
         except OSError as error:
             raise Unreached(f"{self.address.netloc}: {_reason(error)}") from error
         try:
-            self._look_at(str(plain.getpeername()[0]))
+            if proxy is None:
+                self._look_at(str(plain.getpeername()[0]))
+            else:
+                self._pass(plain, proxy)
             plain.settimeout(None)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is None:
@@ -202,6 +213,18 @@ class Wire:
             plain.close()
             raise Unreached(f"{self.address.netloc}: {_reason(error)}") from error
         return made
+
+    def _pass(self, line: socket.socket, proxy: Proxy) -> None:
+        """Go through the proxy.  It looks names up itself: only an address that is given as one can be looked at."""
+        found = read(self.address.host)
+        if found is not None and is_never_a_service(found):
+            raise Denied(f"{self.address.netloc}: that is not the address of a storage service")
+        try:
+            open_way(line, proxy, self.address.host, self.address.port)
+        except ProxyRefused as refused:
+            if refused.is_for_want_of_password:
+                raise Denied(f"{self.address.netloc}: {refused}") from refused
+            raise ConnectionError(0, str(refused)) from refused
 
     def _look_at(self, peer: str) -> None:
         """What a name leads to is seen here, whatever it led to before; nothing was sent yet."""

@@ -50,7 +50,7 @@ class S3Store:
         self._fence = fence
         place = Place.parse(spec.location, spec.subpath, spec.region)
         secret, _, token = spec.secret.partition("\n")
-        self._wire = Wire(place.address, spec.ca_file, private=spec.private, ca_pem=spec.ca_pem)
+        self._wire = Wire(place.address, spec.ca_file, private=spec.private, ca_pem=spec.ca_pem, way=spec.way)
         self._service = Service(
             place,
             self._wire,

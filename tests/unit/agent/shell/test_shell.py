@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.unit.agent.shell.script import CTRL_C, Script
 from wherry.agent import bundle
-from wherry.agent.shell import network, shell
+from wherry.agent.shell import network, registration, restricted, shell
 from wherry.agent.shell.here import Here
 from wherry.agent.shell.menus import MENUS, NEWER, QUIT, Menu
-from wherry.agent.shell.terminal import Closed, Interrupted
+from wherry.agent.shell.terminal import Closed
 from wherry.agent.state import AgentState
+from wherry.client.device_code import DeviceCode
 from wherry.model import ids
-
-CTRL_C = "\x03"
-
-
-class Script:
-    """A terminal whose lines are known beforehand; then nobody sits there any more."""
-
-    width = 80
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self.shown: list[str] = []
-        self.secrets: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.shown.append(text)
-
-    def ask(self, prompt: str, *, secret: bool = False) -> str:
-        self.shown.append(prompt)
-        line = next(self._lines, None)
-        if line is None:
-            raise Closed
-        if line == CTRL_C:
-            raise Interrupted
-        if secret:
-            self.secrets.append(line)
-        return line
-
-    def rest(self, seconds: float) -> None:
-        """No time passes."""
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.shown)
 
 
 @pytest.fixture
@@ -85,8 +53,11 @@ def test_the_main_menu_and_the_one_of_the_network_are_the_originals(state: Agent
 
 
 def test_newer_menus_have_more_tests(state: AgentState) -> None:
-    script = Script(["2", "6", "8"])
+    script = Script(["2", "6", "9", "3", "10"])
     shell.run(Here(script, state, menus=NEWER))
+    assert "5) Collect support bundle\n" in script.text
+    assert "8) Open restricted shell\n9) Troubleshooting\n10) Exit" in script.text
+    assert "\n1) SMB Troubleshooting\n" in script.text
     assert (
         "4) Test network connectivity verbosely\n5) Test single endpoint connectivity\n6) Quit" in script.text
     )
@@ -149,7 +120,11 @@ def test_the_password_is_asked_for_twice_and_weak_ones_are_refused(state: AgentS
 
 
 def test_where_the_control_plane_is_makes_sense_or_is_asked_again(state: AgentState) -> None:
-    update = number("main", "network"), number("network", "update_network")
+    update = (
+        number("main", "network"),
+        number("network", "update_network"),
+        number("update_network", "set_control_plane"),
+    )
     shown = typed(state, *update, "http://plane", "https://127.0.0.1:9", "ff", "gg" * 32, "00" * 32).shown
     assert "An address begins with https://." in shown
     assert shown.count("A SHA-256 fingerprint has 64 hexadecimal digits.") == 2
@@ -170,7 +145,7 @@ def test_the_tests_of_the_network_say_what_to_mend(state: AgentState) -> None:
     network, quit_ = number("main", "network"), str(len(NEWER["network"].entries))
     with socket.create_server(("127.0.0.1", 0)) as held:
         address = f"127.0.0.1:{held.getsockname()[1]}"
-    lines = [network, "3", "4", "5", "ftp://x", address, "y", quit_, str(len(MENUS["main"].entries))]
+    lines = [network, "3", "4", "5", "ftp://x", address, "y", quit_, str(len(NEWER["main"].entries))]
     state.trust_server(f"https://{address}", b"no certificate")
     script = Script(lines)
     shell.run(Here(script, state, menus=NEWER))
@@ -194,6 +169,23 @@ def test_the_tests_of_the_network_say_what_to_mend(state: AgentState) -> None:
         ("traceroute 127.0.0.1 70000", "A port is a number"),
         ("traceroute 127.0.0.1 1", "   1  127.0.0.1"),
         ("curl file:///etc/passwd", "That is no address"),
+        ("curl -o /etc/passwd http://127.0.0.1", "It is: curl [-I|-G] URL"),
+        ("curl -K x", "It is: curl [-I|-G] URL"),
+        ("curl http://169.254.169.254/", "is asked nothing"),
+        ("help curl", "a redirect not followed"),
+        ("help id", "There is no such command"),
+        ("showmount -e $(id)", "That is no name of a host"),
+        ("showmount localhost", "It is: showmount -e HOST"),
+        ("mount -a", "It is: mount HOST:/EXPORT"),
+        ("mount `id`:/x", "It is: mount HOST:/EXPORT"),
+        ("umount /", "It is: umount"),
+        ("smbclient -N //h", "That is no name of a host"),
+        ("smbclient h|id", "That is no name of a host"),
+        ("PATH=/tmp smbclient", "There is no such command"),
+        ("LD_PRELOAD=x ping localhost", "There is no such command"),
+        ("help | less", "It is: help [COMMAND]"),
+        ("ping localhost; id", "It is: ping HOST"),
+        ("ping localhost\nid", "It is: ping HOST"),
         ("id", "There is no such command"),
         ("/bin/sh", "There is no such command"),
         ("`id`", "There is no such command"),
@@ -209,6 +201,18 @@ def test_attack_45_the_restricted_shell_knows_a_few_words_only(
     assert said in shown.text
     assert "uid=" not in shown.text
     assert shown.shown[-1] == "xdmsh> "
+
+
+def test_ctrl_c_on_the_console_ends_a_command_and_not_the_restricted_shell(
+    state: AgentState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restricted, "ping", pressed)
+    shown = typed(state, number("main", "restricted"), "ping localhost", "help exit", "exit").shown
+    at = shown.index("\nStopped.")
+    assert shown[at + 1 : at + 4] == ["restricted> ", f"{'exit':<40}leave", "restricted> "]
 
 
 def test_a_bundle_is_made_when_it_is_agreed_to_what_stays_out(state: AgentState) -> None:
@@ -228,10 +232,31 @@ def test_the_questions_of_a_registration(state: AgentState, monkeypatch: pytest.
     state.trust_server("https://127.0.0.1:9", b"no certificate")
     wrong = "no guid", "/subscriptions/1/resourceGroups/g"
     mover = ids.mover_id("6f6c1b7c-0d28-4a1f-a0f3-0b7b7d3c2f55", "g", "m")
-    shown = typed(state, number("main", "registration"), *wrong, mover, "-", "agent", "scope", "").shown
+    tags = "site", "a/b=1", "site=north, owner = me"
+    shown = typed(
+        state, number("main", "registration"), *wrong, mover, "-", "agent", "scope", "", *tags
+    ).shown
     assert "A subscription ID is a GUID, as `wherry env` prints it." in shown
     assert "This is not the resource ID of a storage mover." in shown
     assert "This is not a valid agent name." in shown
     assert "This is not the resource ID of a private link scope." in shown
+    assert "'site' is no tag: NAME=VALUE is expected." in shown
+    assert any(text.startswith("'a/b' is no name of a tag") for text in shown)
+    assert "[trust] https://127.0.0.1:9 was trusted before." in shown
     assert not any(text.startswith("Resource group name") for text in shown)
     assert state.registration() is None
+
+
+def test_each_minute_it_is_said_how_long_a_code_is_good_for(
+    state: AgentState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(registration, "time", SimpleNamespace(monotonic=lambda: now))
+    script = Script([])
+    waiting = registration._Waiting(Here(script, state))
+    waiting.for_(DeviceCode("ABCD-EFGH", "https://plane/device", "", "", 5.0, 900.0, now + 900, "secret"))
+    for seconds in (5.0, 54.0, 1.0, 5.0, 55.0):
+        now += seconds
+        waiting(0.0)
+    said = [text for text in script.shown if "ABCD-EFGH" in text]
+    assert said == [f"The code ABCD-EFGH is good for {minutes} more minutes." for minutes in (14, 13)]
