@@ -137,7 +137,7 @@ JOBS: list[tuple[dict[str, Any], str, str]] = [
     ({"wherry": {"maxDelete": -1}}, "InvalidProperty", "properties.wherry"),
     ({"wherry": []}, "InvalidProperty", "properties.wherry"),
     ({"jobType": "CloudToCloud"}, "NotServedYet", "properties.jobType"),
-    ({"schedule": {"frequency": "Daily", "isActive": True}}, "NotServedYet", "properties.schedule"),
+    ({"schedule": {"frequency": "Daily", "isActive": True}}, "InvalidProperty", "properties.schedule"),
     ({"preservePermissions": "yes"}, "InvalidProperty", "properties.preservePermissions"),
 ]
 

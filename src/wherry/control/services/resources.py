@@ -111,6 +111,7 @@ def put(
         )  # fmt: skip
     else:
         written = resource_store.rewrite(conn, caller, old.key, **columns)
+    target.type.rules.settle(conn, draft, written)
     return Answer(render(conn, target.type, written), written.etag, old is None, draft.secret)
 
 
@@ -126,6 +127,7 @@ def patch(
     if target.type.tracked and body.get("tags") is not None:
         columns["tags"] = _tags(body["tags"])
     written = resource_store.rewrite(conn, caller, old.key, **columns)
+    target.type.rules.settle(conn, draft, written)
     return Answer(render(conn, target.type, written), written.etag, secret=draft.secret)
 
 

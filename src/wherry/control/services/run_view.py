@@ -46,6 +46,7 @@ def render_run(row: Row[Any], access: Json | None = None) -> Json:
         "executionStartTime": _time(row.started_at),
         "executionEndTime": _time(row.ended_at),
         "triggerType": row.trigger if row.trigger != "Manual" else None,
+        "scheduledExecutionTime": _time(row.scheduled_at),
         "lastStatusUpdate": _time(row.updated_at),
         **_counters(row.counters),
         "sourceName": row.source_name,

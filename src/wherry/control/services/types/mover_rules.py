@@ -9,9 +9,10 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import agents, consents, resource_store, run_sides, run_view
+from wherry.control.services import agents, consents, resource_store, run_sides, run_view, schedules
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
+from wherry.control.services.types import mover_values as values
 from wherry.control.services.types.schema import invalid
 from wherry.model import ids
 from wherry.model.drivers import DRIVERS
@@ -115,6 +116,31 @@ def prepare_job(conn: Connection, draft: Draft) -> None:
         message = f"There is no agent group '{wherry['agentGroup']}' in this mover."
         raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
 
+    _prepare_schedule(draft)
+
+
+def _prepare_schedule(draft: Draft) -> None:
+    """A schedule that can come, within the original's bounds; one that asks for nothing is none."""
+    told = draft.properties.get("schedule")
+    found = values.schedule(draft.properties)
+    if found is None:
+        draft.properties.pop("schedule", None)
+        return
+    if draft.old is not None and draft.old.properties.get("schedule") == told:
+        return
+    for name, at, days in (
+        ("startDate", found.start, schedules.LONGEST_AHEAD_DAYS),
+        ("endDate", found.end or 0.0, schedules.LONGEST_DAYS),
+    ):
+        if at > draft.caller.now + days * schedules.DAY:
+            raise invalid(f"properties.schedule.{name}", f"It lies at most {days} days ahead.")
+
+
+def settle_job(conn: Connection, draft: Draft, job: Resource) -> None:
+    """Enable, change or disable the schedule of a job that was written."""
+    before = {} if draft.old is None else draft.old.properties
+    schedules.settle(conn, draft.caller, job, values.schedule(job.properties), before)
+
 
 def release_job(conn: Connection, job: Resource, caller: Caller, _root: Resource) -> None:
     """A job definition with a run that has not ended stays."""
@@ -133,6 +159,9 @@ def view_job(conn: Connection, job: Resource, properties: Json) -> None:
         properties["latestJobRunName"] = latest.name
         properties["latestJobRunResourceId"] = latest.resource_id
         properties["latestJobRunStatus"] = latest.status
+    if "schedule" in job.properties:
+        told = schedules.view(conn, job, values.schedule(job.properties))
+        properties["wherry"] = properties.get("wherry", {}) | told
 
 
 def _of_mover(conn: Connection, mover: str, kind: str, name: str) -> Resource | None:

@@ -165,12 +165,14 @@ class Rules:
     """What is special about a type, besides its fields; each is called inside the transaction.
 
     `prepare(conn, draft)` before a resource is written: looks at other resources, sets server state, or refuses.
+    `settle(conn, draft, resource)` after it is written: what follows from it elsewhere; may still refuse.
     `release(conn, resource, caller, root)` before it is deleted, by itself or with `root`, which it lies in: refuses
     or clears up.
     `view(conn, resource, properties)` adds to the properties of an answer what is computed.
     """
 
     prepare: Callable[..., None] = unchecked
+    settle: Callable[..., None] = unchecked
     release: Callable[..., None] = unchecked
     view: Callable[..., None] = unchecked
 

@@ -9,6 +9,7 @@ from wherry.control.services.types.addresses import service_url
 from wherry.control.services.types.schema import DESCRIPTION, Field, ResourceType, Rules
 from wherry.model import drivers, ids
 from wherry.model.drivers import DriverFacts
+from wherry.model.schedules import DAYS, Frequency
 
 PROVIDER = "Microsoft.StorageMover"
 API_VERSIONS = (
@@ -97,7 +98,7 @@ _TIME = (
 )
 
 _RECURRENCE = (
-    Field("days", "list", required=True, longest=7, item=Field("day", choices=values.DAYS)),
+    Field("days", "list", required=True, longest=7, item=Field("day", choices=DAYS)),
     Field("startTime", "object", required=True, fields=_TIME),
     Field("endTime", "object", required=True, fields=_TIME),
     Field("limitInMbps", "integer", required=True),
@@ -138,6 +139,18 @@ AGENT_GROUP = ResourceType(
     rules=Rules(prepare=rules.prepare_group, release=rules.release_group),
 )
 
+_SCHEDULE = (
+    Field("frequency", choices=tuple(Frequency)),
+    Field("isActive", "boolean"),
+    Field("executionTime", "object", fields=_TIME),
+    Field("startDate", check=values.date_time),
+    Field("endDate", check=values.date_time),
+    Field("daysOfWeek", "list", longest=7, item=Field("day", choices=DAYS)),
+    Field("daysOfMonth", "list", longest=31, item=Field("day", "integer", smallest=1, largest=31)),
+    Field("cronExpression", longest=256),
+    Field("repeatInterval", "integer", check=values.repeat_hours),
+)
+
 JOB_DEFINITION = ResourceType(
     PROVIDER,
     (_MOVER, "projects", "jobDefinitions"),
@@ -160,11 +173,13 @@ JOB_DEFINITION = ResourceType(
             default="None",
         ),
         Field("preservePermissions", "boolean", default=True),
-        Field("schedule", "object", check=values.no_schedule),
+        Field("schedule", "object", fields=_SCHEDULE),
         Field("wherry", "object", check=values.job_options),
     ),
     lower_type=True,
-    rules=Rules(prepare=rules.prepare_job, release=rules.release_job, view=rules.view_job),
+    rules=Rules(
+        prepare=rules.prepare_job, settle=rules.settle_job, release=rules.release_job, view=rules.view_job
+    ),
 )
 
 JOB_RUN = ResourceType(
