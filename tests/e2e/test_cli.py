@@ -370,7 +370,8 @@ def test_each_command_of_the_how_to_of_schedules_works(shell: Shell) -> None:
         "wherry job schedule set --name backup --weekly Saturday --at 22:30 --on-overlap skip"
     ].data
     assert changed["schedule"] == {
-        "frequency": "Weekly", "daysOfWeek": ["Saturday"], "executionTime": {"hour": 22, "minute": 30}, "isActive": True,
+        "frequency": "Weekly", "daysOfWeek": ["Saturday"], "executionTime": {"hour": 22, "minute": 30},
+        "isActive": True,
     }  # fmt: skip
     assert shell.run("job", "consent", "list", "--name", "backup").data == []
     gone = shell.run("job", "schedule", "show", "--name", "backup", code=2)

@@ -28,7 +28,8 @@ COLUMNS = (
     ("Why", "lastFiring.error.message"),
 )
 _WORDS = (
-    "frequency", "executionTime", "startDate", "endDate", "daysOfWeek", "daysOfMonth", "cronExpression", "repeatInterval",
+    "frequency", "executionTime", "startDate", "endDate", "daysOfWeek", "daysOfMonth", "cronExpression",
+    "repeatInterval",
 )  # fmt: skip
 _SPLIT = re.compile(r"[,\s]+")
 _TIME = re.compile(r"([01]?\d|2[0-4]):(00|30)")

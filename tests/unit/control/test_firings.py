@@ -233,6 +233,9 @@ def test_once_and_then_never(scene: Scene) -> None:
     assert len(scene.runs()) == 1
     assert scene.next() is None
     assert scene.shown()["nextRuns"] == []
+    scene.put(schedule=None)
+    with pytest.raises(ApiError, match="has passed"):
+        scene.put(schedule=once | {"isActive": True})
 
 
 def test_a_change_in_the_moment_when_it_is_due_loses_nothing(scene: Scene) -> None:

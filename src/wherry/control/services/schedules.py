@@ -21,6 +21,7 @@ from wherry.control.db.tables_schedules import schedules as table
 from wherry.control.services import consents, runs
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.runs import Undertaking
+from wherry.model.errors import ApiError
 from wherry.model.outcomes import iso_time
 from wherry.model.schedules import Schedule
 
@@ -124,9 +125,13 @@ def _enable(
     if row is not None and row.next_at is not None and row.next_at <= at:
         # What is due at this moment, and not seen yet, is not lost by a change that leaves it as it is.
         at = row.next_at - 1
+    due = following(conn, job.key, schedule, at)
+    if row is None and due is None:
+        message = "The last time at which this schedule was due has passed. (property 'properties.schedule')"
+        raise ApiError(400, "InvalidProperty", message, "properties.schedule")
     values = {
         "author": caller.principal.oid,
-        "next_at": following(conn, job.key, schedule, at),
+        "next_at": due,
         "reckoned_at": caller.now,
     }
     if row is None:
