@@ -218,16 +218,17 @@ def test_a_job_definition_names_what_is_there(movers: Any, mover: str, project: 
 def test_a_schedule_as_the_sdk_has_it(movers: Any, mover: str, project: str) -> None:
     from azure.mgmt.storagemover import models
 
+    begin = datetime.now(UTC)
     told = models.ScheduleInfo(
         frequency="Weekly", is_active=False, execution_time=models.SchedulerTime(hour=22, minute=30),
-        start_date=datetime.now(UTC), days_of_week=["monday", "Friday"],
+        start_date=begin, days_of_week=["monday", "Friday"],
     )  # fmt: skip
     made = movers.job_definitions.create_or_update("group-1", mover, project, "job", job(schedule=told))
     schedule = made.properties.schedule
     assert (schedule.frequency, schedule.is_active) == ("Weekly", False)
     assert schedule.days_of_week == ["Monday", "Friday"]
     assert schedule.execution_time.minute == 30
-    assert schedule.start_date == told.start_date.replace(microsecond=0)
+    assert schedule.start_date == begin.replace(microsecond=0)
     # Enabling it asks for an agent that can do the work.
     patch: Any = {"properties": {"schedule": {"isActive": True}}}
     with pytest.raises(HttpResponseError) as refused:
