@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_machine
+from wherry.cli import agent_limit, agent_machine
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -62,4 +62,5 @@ def delete(
         here.api.delete(here.at.of_mover("agents", name), wait=not no_wait)
 
 
+app.add_typer(agent_limit.app, name="limit")
 agent_machine.add_to(app)

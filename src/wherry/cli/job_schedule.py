@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from wherry.cli import times
 from wherry.cli.connected import session
 from wherry.cli.options import Group, Mover, Project, name_option
 from wherry.cli.output import answers
 from wherry.model.errors import UsageError
-from wherry.model.schedules import DAYS, Overlap
+from wherry.model.schedules import Overlap
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: when a job is started by itself.")
 
@@ -31,8 +31,6 @@ _WORDS = (
     "frequency", "executionTime", "startDate", "endDate", "daysOfWeek", "daysOfMonth", "cronExpression",
     "repeatInterval",
 )  # fmt: skip
-_SPLIT = re.compile(r"[,\s]+")
-_TIME = re.compile(r"([01]?\d|2[0-4]):(00|30)")
 
 
 def _kind(flag: str, text: str, metavar: str | None = None) -> Any:
@@ -86,15 +84,20 @@ def set_(
         "Onetime": {},
         "Hourly": {"repeatInterval": hourly},
         "Daily": {},
-        "Weekly": {"daysOfWeek": _days(weekly)},
-        "Monthly": {"daysOfMonth": _numbers(monthly)},
+        "Weekly": {"daysOfWeek": times.days(weekly, "--weekly") if weekly else None},
+        "Monthly": {"daysOfMonth": _numbers(monthly) if monthly else None},
         "": {"cronExpression": cron},
     }
     given = dict(zip(kinds, (once, hourly is not None, daily, weekly, monthly, cron), strict=True))
     chosen = [kind for kind, told in given.items() if told]
     if len(chosen) != 1:
         raise UsageError("Give one of --once, --hourly, --daily, --weekly, --monthly and --cron.")
-    told = {"frequency": chosen[0] or None, "executionTime": _time(at), "startDate": start, "endDate": end}
+    told = {
+        "frequency": chosen[0] or None,
+        "executionTime": times.time_of_day(at, "--at") if at else None,
+        "startDate": start,
+        "endDate": end,
+    }
     told |= kinds[chosen[0]]
     beside = {"timeZone": time_zone, "onOverlap": None if on_overlap is None else str(on_overlap)}
     wherry = {word: value for word, value in beside.items() if value is not None}
@@ -162,31 +165,8 @@ def _shown(job: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _time(told: str | None) -> dict[str, int] | None:
-    if told is None:
-        return None
-    found = _TIME.fullmatch(told)
-    if found is None:
-        raise UsageError(f"'{told}' is no time of day for --at: give one as 02:00 or 22:30.")
-    return {"hour": int(found[1]), "minute": int(found[2])}
-
-
-def _days(told: str | None) -> list[str] | None:
-    if told is None:
-        return None
-    found = []
-    for word in filter(None, _SPLIT.split(told)):
-        fits = [day for day in DAYS if len(word) >= 3 and day.lower().startswith(word.lower())]
-        if not fits:
-            raise UsageError(f"'{word}' is no day of the week for --weekly.")
-        found.append(fits[0])
-    return found
-
-
-def _numbers(told: str | None) -> list[int] | None:
-    if told is None:
-        return None
-    words = [word for word in _SPLIT.split(told) if word]
+def _numbers(told: str) -> list[int]:
+    words = times.words(told)
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError("--monthly takes days of the month, as 1,15.")
     return [int(word) for word in words]

@@ -62,13 +62,14 @@ class AgentProtocol:
 
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
     What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
-    program that is there to be fetched.
+    program that is there to be fetched; `upload_limit`, the agent's bandwidth schedule, as it was told.
     """
 
     def __init__(self, identity: AgentIdentity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self.key_is_due = False
         self.offered: str | None = None
+        self.upload_limit: Any = None
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -80,6 +81,7 @@ class AgentProtocol:
             found = self._once("POST", "/heartbeat", facts, **options)
         self.key_is_due = bool(found.get("changeKey"))
         self.offered = str(found["package"])[:64] if found.get("package") else None
+        self.upload_limit = found.get("uploadLimit")
         with _well_formed():
             return float(found.get("interval", HEARTBEAT_SECONDS))
 

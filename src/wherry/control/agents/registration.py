@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from wherry.control.access import Routes, agent, enrolment
 from wherry.control.agents.messages import answers, body_of, caller_of, facts_of, holding, text
 from wherry.control.plane import caller, plane, source
-from wherry.control.services import agent_keys, agent_trust, packages, presence, registration
+from wherry.control.services import agent_keys, agent_trust, bandwidth, packages, presence, registration
 from wherry.control.services.ledger import Holder
 from wherry.model import ids
 from wherry.model.errors import ApiError
@@ -83,10 +83,13 @@ async def heartbeat(request: Request) -> Response:
     body = await body_of(request)
     now = service.clock()
     jkt = caller(request).jkt or ""
-    change = await holding(request, _beat, jkt, facts_of(body), now, now + service.settings.offline_seconds)
+    until = now + service.settings.offline_seconds
+    change, limit = await holding(request, _beat, jkt, facts_of(body), now, until)
     told: Json = {"interval": service.settings.heartbeat_seconds}
     if change:
         told["changeKey"] = True
+    if limit is not None:
+        told["uploadLimit"] = limit
     later = service.state and packages.later_than(service.state, text(body, "version", 64, ""))
     if later:
         told["package"] = str(later)
@@ -111,6 +114,8 @@ async def offer_key(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _beat(conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float) -> bool:
+def _beat(
+    conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float
+) -> tuple[bool, Json | None]:
     presence.beat(conn, holder.oid, facts, now, offline_at)
-    return agent_keys.due(conn, jkt, now)
+    return agent_keys.due(conn, jkt, now), bandwidth.told(conn, holder.key)

@@ -92,7 +92,7 @@ def _run(conn: Connection, target: Target) -> Json:
     row = run_view.get_run(conn, str(target.id))
     if row is None:
         raise resources.absent(target)
-    return run_view.render_run(row, run_view.access_of(conn, row.id))
+    return run_view.shown(conn, row)
 
 
 def _runs(conn: Connection, job: Target, after: list[str] | None) -> tuple[list[Json], list[str] | None]:
@@ -101,7 +101,7 @@ def _runs(conn: Connection, job: Target, after: list[str] | None) -> tuple[list[
     rows = run_view.list_runs(conn, key, after=place, limit=paging.SIZE + 1)
     shown = rows[: paging.SIZE]
     following = [repr(shown[-1].created_at), shown[-1].id] if len(rows) > paging.SIZE else None
-    return [run_view.render_run(row, run_view.access_of(conn, row.id)) for row in shown], following
+    return [run_view.shown(conn, row) for row in shown], following
 
 
 def _operations() -> list[Json]:

@@ -57,7 +57,7 @@ def _job(conn: Connection, caller: Caller, job_id: str) -> Resource:
 def _plan(conn: Connection, caller: Caller, job_id: str, seconds: float) -> tuple[Plan, Json | None]:
     job = _job(conn, caller, job_id)
     latest = run_view.latest_run(conn, job.key)
-    shown = run_view.render_run(latest, run_view.access_of(conn, latest.id)) if latest is not None else None
+    shown = run_view.shown(conn, latest) if latest is not None else None
     return start_plan.of(conn, caller, job, seconds), shown
 
 

@@ -40,7 +40,7 @@ def view(conn: Connection, agent: Resource, properties: Json) -> None:
     ).first()
     if key is not None and lapsed != "gone":
         told |= {"key": key.jkt, "keyExpiresAt": iso_time(key.expires_at)}
-    properties["wherry"] = told
+    properties["wherry"] = properties.get("wherry", {}) | told
     code = _CODES.get(lapsed)
     if code is not None:
         properties["agentStatus"] = "RequiresAttention"

@@ -9,7 +9,15 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import agents, consents, resource_store, run_sides, run_view, schedules
+from wherry.control.services import (
+    agents,
+    bandwidth,
+    consents,
+    resource_store,
+    run_sides,
+    run_view,
+    schedules,
+)
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types import mover_values as values
@@ -158,7 +166,7 @@ def view_job(conn: Connection, job: Resource, properties: Json) -> None:
     if latest is not None:
         properties["latestJobRunName"] = latest.name
         properties["latestJobRunResourceId"] = latest.resource_id
-        properties["latestJobRunStatus"] = latest.status
+        properties["latestJobRunStatus"] = bandwidth.status_of(conn, latest)
     if "schedule" in job.properties:
         told = schedules.view(conn, job, values.schedule(job.properties))
         properties["wherry"] = properties.get("wherry", {}) | told

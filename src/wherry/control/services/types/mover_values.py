@@ -133,8 +133,11 @@ def half_hour(value: int, target: str) -> int:
     return value
 
 
-def week(value: Json, target: str) -> Json:
-    """An upload schedule: times in order, each day once in a recurrence, no two windows of a day overlapping."""
+def week(value: Json, target: str) -> Json | None:
+    """An upload schedule: times in order, each day once in a recurrence, no two windows of a day overlapping.
+
+    One without windows clears it.
+    """
     windows: dict[str, list[tuple[int, int]]] = {day: [] for day in DAYS}
     for at, one in enumerate(value.get("weeklyRecurrences", [])):
         here = f"{target}.weeklyRecurrences[{at}]"
@@ -147,7 +150,7 @@ def week(value: Json, target: str) -> Json:
             if any(begin < other_end and other_begin < end for other_begin, other_end in windows[day]):
                 raise invalid(here, f"It overlaps another recurrence on {day}.")
             windows[day].append((begin, end))
-    return value
+    return value if value.get("weeklyRecurrences") else None
 
 
 def _minutes(time: Json, target: str) -> int:
@@ -204,7 +207,8 @@ def _agent_group(value: Any, target: str) -> str:
     return value
 
 
-def _time_zone(value: Any, target: str) -> str:
+def time_zone(value: Any, target: str) -> str:
+    """The name of a time zone that is known here."""
     try:
         local_times.zone(value if isinstance(value, str) else "")
     except UsageError as refused:
@@ -219,4 +223,4 @@ def _overlap(value: Any, target: str) -> str:
     return str(found)
 
 
-_BESIDE = {"agentGroup": _agent_group, "timeZone": _time_zone, "onOverlap": _overlap}
+_BESIDE = {"agentGroup": _agent_group, "timeZone": time_zone, "onOverlap": _overlap}

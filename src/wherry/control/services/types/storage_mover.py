@@ -124,6 +124,7 @@ AGENT = ResourceType(
             ),
             check=values.week,
         ),
+        Field("wherry", "object", fields=(Field("timeZone", longest=64, check=values.time_zone),)),
     ),
     name=ids.AGENT_NAME,
     lower_type=True,
