@@ -236,6 +236,25 @@ def test_a_schedule_as_the_sdk_has_it(movers: Any, mover: str, project: str) -> 
     assert code_of(refused.value) == "AgentRequired"
 
 
+def test_connections_as_the_sdk_has_them(movers: Any, mover: str, project: str) -> None:
+    group = movers.storage_movers.get("group-1", mover).id.partition("/providers/")[0]
+    service = f"{group}/providers/Microsoft.Network/privateLinkServices/site"
+    told: Any = {"properties": {"privateLinkServiceId": service, "description": "to the site"}}
+    made = movers.connections.create_or_update("group-1", mover, "site", told)
+    assert (made.properties.connection_status, made.properties.description) == ("Pending", "to the site")
+    assert made.type == "microsoft.storagemover/storagemovers/connections"
+    assert movers.connections.get("group-1", mover, "SITE").id == made.id
+    assert [one.name for one in movers.connections.list("group-1", mover)] == ["site"]
+    named = movers.job_definitions.create_or_update(
+        "group-1", mover, project, "job", job(connections=[made.id])
+    )
+    assert named.properties.connections == [made.id]
+    movers.connections.begin_delete("group-1", mover, "site").result()
+    assert list(movers.connections.list("group-1", mover)) == []
+    assert movers.job_definitions.get("group-1", mover, project, "job").properties.connections is None
+    movers.connections.begin_delete("group-1", mover, "site").result()
+
+
 def test_what_lies_in_a_project_or_mover_goes_with_it(
     movers: Any, served: Served, mover: str, project: str
 ) -> None:

@@ -82,7 +82,7 @@ def set_(
     """Give a job a schedule, or another one. A new one is off until it is enabled; an enabled one stays enabled."""
     kinds: dict[str, dict[str, Any]] = {
         "Onetime": {},
-        "Hourly": {"repeatInterval": hourly},
+        "Hourly": {"repeatInterval": f"PT{hourly}H"},
         "Daily": {},
         "Weekly": {"daysOfWeek": times.days(weekly, "--weekly") if weekly else None},
         "Monthly": {"daysOfMonth": _numbers(monthly) if monthly else None},

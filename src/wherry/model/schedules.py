@@ -9,6 +9,7 @@ Pure; called by the control plane's schedules and by the checks of job definitio
 from __future__ import annotations
 
 import calendar
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from wherry.model.errors import UsageError
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 REPEATS = (1, 2, 3, 4, 6, 8, 12)
 """How many hours there may be from one firing of an hourly schedule to the next."""
+
+_HOURS = re.compile(r"(?:PT)?(\d{1,2})H?", re.IGNORECASE)
 
 _REPEAT = 12
 # No day of a calendar is further away than this many days: 29 February around 2100.
@@ -88,7 +91,7 @@ class Schedule:
             None if execution is None else minute_of_day(execution),
             frozenset(DAYS.index(day) for day in told.get("daysOfWeek") or ()),
             frozenset(told.get("daysOfMonth") or ()),
-            told.get("repeatInterval") or _REPEAT,
+            hours(told["repeatInterval"]) if told.get("repeatInterval") else _REPEAT,
             Cron.read(cron) if cron else None,
         )
         made._check()
@@ -188,6 +191,14 @@ def minute_of_day(told: Mapping[str, Any]) -> int:
     if minute > 24 * 60:
         raise UsageError("The last time of a day is 24:00.")
     return minute
+
+
+def hours(text: str) -> int:
+    """The hours of a `repeatInterval`, as `PT6H` or `6`."""
+    found = _HOURS.fullmatch(text)
+    if found is None or int(found[1]) not in REPEATS:
+        raise UsageError(f"A repeatInterval is PT1H, or so many hours: {', '.join(map(str, REPEATS))}.")
+    return int(found[1])
 
 
 def moment(text: str) -> float:

@@ -172,7 +172,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
      "schedule.executionTime.minute"),
     ({"schedule": DAILY | {"frequency": "Yearly"}}, "InvalidProperty", "schedule.frequency"),
     ({"schedule": DAILY | {"frequency": "Weekly"}}, "InvalidProperty", "schedule"),
-    ({"schedule": {"frequency": "Hourly", "startDate": "2027-03-01", "repeatInterval": 5}}, "InvalidProperty",
+    ({"schedule": {"frequency": "Hourly", "startDate": "2027-03-01", "repeatInterval": "5"}}, "InvalidProperty",
      "schedule.repeatInterval"),
     ({"schedule": DAILY | {"startDate": "2027-06-15T00:00:00Z"}}, "InvalidProperty", "schedule.startDate"),
     ({"schedule": DAILY | {"endDate": "2028-06-15T00:00:00Z"}}, "InvalidProperty", "schedule.endDate"),

@@ -75,7 +75,11 @@ def test_between_start_and_end() -> None:
 
 
 def test_hours_are_those_that_pass() -> None:
-    told = {"frequency": "Hourly", "startDate": "2027-03-27T12:00:00Z", "repeatInterval": 6}
+    told: dict[str, Any] = {
+        "frequency": "Hourly",
+        "startDate": "2027-03-27T12:00:00Z",
+        "repeatInterval": "PT6H",
+    }
     expected = ["2027-03-27T18:00:00Z", "2027-03-28T00:00:00Z", "2027-03-28T06:00:00Z"]
     assert due(told, "2027-03-27T12:00:00Z", zone="Europe/Berlin") == expected
     told = {"frequency": "Hourly", "startDate": "2027-03-27T12:30:00Z", "executionTime": {"hour": 14}}
@@ -125,7 +129,7 @@ repeating = st.one_of(
         st.sets(st.integers(1, 31), min_size=1),
     ),
     st.builds(
-        lambda hours: {"frequency": "Hourly", "startDate": "2020-01-01", "repeatInterval": hours},
+        lambda hours: {"frequency": "Hourly", "startDate": "2020-01-01", "repeatInterval": str(hours)},
         st.sampled_from(REPEATS),
     ),
     st.builds(
@@ -181,6 +185,7 @@ WRONG = [
     ({"frequency": "Monthly", "executionTime": AT_TEN}, "daysOfMonth"),
     ({"frequency": "Onetime", "executionTime": AT_TEN}, "startDate"),
     ({"frequency": "Hourly"}, "startDate"),
+    ({"frequency": "Hourly", "startDate": "2027-01-01", "repeatInterval": "PT5H"}, "repeatInterval"),
     ({"frequency": "Daily", "executionTime": {"hour": 24, "minute": 30}}, "24:00"),
     ({"frequency": "Daily", "cronExpression": "0 0 * * *"}, "not both"),
     ({"frequency": "Daily", "executionTime": AT_TEN, "startDate": "soon"}, "A time is expected"),

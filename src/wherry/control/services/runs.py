@@ -23,6 +23,7 @@ from wherry.control.services import (
     consents,
     grants,
     partition_rows,
+    phases,
     presence,
     resource_store,
     run_end,
@@ -140,6 +141,20 @@ def stop(conn: Connection, caller: Caller, job_key: str) -> str:
         run_end.finish(conn, run, run_end.CANCELED, caller.now)
     wakeups.stir(conn)
     return run.resource_id
+
+
+def reconcile(conn: Connection, caller: Caller, job_key: str) -> str:
+    """Look at the run of a job anew; answers its id.  409 `JobNotRunning` when none is going."""
+    job = _job(conn, job_key)
+    going = run_view.active_run(conn, job_key=job.key)
+    found = run_view.get_run(conn, going) if going else None
+    if found is None:
+        raise ApiError(409, "JobNotRunning", f"No run of the job definition '{job.name}' is going on.")
+    run_state.change_work(conn, found.id, not_before_at=0.0)
+    phases.settle(conn, found.id, caller.now)
+    run_log.tell(conn, found.id, f"{caller.name} asked to look at the run anew.", caller.now)
+    wakeups.stir(conn)
+    return str(found.resource_id)
 
 
 def refusal(trouble: RunError) -> ApiError:

@@ -6,6 +6,8 @@ machine.  Called by `services.resources` inside the transaction of the request.
 
 from __future__ import annotations
 
+import uuid
+
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
@@ -28,6 +30,7 @@ from wherry.model.errors import ApiError
 
 _AGENT = agents.TYPE
 _GROUP = "microsoft.storagemover/storagemovers/agentgroups"
+_CONNECTION = "microsoft.storagemover/storagemovers/connections"
 _JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
 
 PAIRS = frozenset(
@@ -80,6 +83,35 @@ def release_group(conn: Connection, group: Resource, _caller: Caller, root: Reso
             raise ApiError(409, "AgentGroupInUse", f"The job definition '{job.id}' names this group.")
 
 
+def prepare_connection(_conn: Connection, draft: Draft) -> None:
+    """A connection waits for approval, which nobody here can give; a later PUT changes nothing, as in Azure."""
+    if draft.old is not None:
+        draft.properties = dict(draft.old.properties)
+        return
+    name = draft.id.rpartition("/")[2]
+    draft.state = {"connectionStatus": "Pending", "privateEndpointName": f"{name}-{uuid.uuid4()}"}
+
+
+def release_connection(conn: Connection, connection: Resource, caller: Caller, root: Resource) -> None:
+    """A connection that a running job names stays; job definitions forget one that goes."""
+    if root.key != connection.key:
+        return
+    for job in resource_store.under(conn, str(connection.parent_key), _JOB):
+        named = job.properties.get("connections", [])
+        left = [one for one in named if ids.key(one) != connection.key]
+        if left == named:
+            continue
+        run = run_view.active_run(conn, job_key=job.key)
+        if run is not None:
+            raise ApiError(
+                409, "ConnectionInUse", f"The job run '{run}' is of a job that names this connection."
+            )
+        properties = {name: value for name, value in job.properties.items() if name != "connections"}
+        if left:
+            properties["connections"] = left
+        resource_store.rewrite(conn, caller, job.key, properties=properties)
+
+
 def release_endpoint(conn: Connection, endpoint: Resource, _caller: Caller, _root: Resource) -> None:
     """An endpoint that a run uses stays until the run ends."""
     run = run_view.active_run(conn, endpoint=endpoint.id)
@@ -124,7 +156,21 @@ def prepare_job(conn: Connection, draft: Draft) -> None:
         message = f"There is no agent group '{wherry['agentGroup']}' in this mover."
         raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
 
+    _prepare_connections(conn, draft, mover)
     _prepare_schedule(draft)
+
+
+def _prepare_connections(conn: Connection, draft: Draft, mover: str) -> None:
+    """Connections are those of the mover, each once; none is as if nothing was said."""
+    found: dict[str, str] = {}
+    for at, told in enumerate(draft.properties.pop("connections", [])):
+        one = resource_store.find(conn, told, _CONNECTION) if told.startswith("/") else None
+        if one is None or ids.key(one.id).rpartition("/connections/")[0] != ids.key(mover):
+            target = f"properties.connections[{at}]"
+            raise invalid(target, "The id of a connection of this mover is expected.", "ConnectionNotFound")
+        found[one.key] = one.id
+    if found:
+        draft.properties["connections"] = list(found.values())
 
 
 def _prepare_schedule(draft: Draft) -> None:

@@ -30,6 +30,7 @@ HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
 SHARE = re.compile(r"[^\x00-\x1f\\/:*?\"<>|\[\]+=;,]{1,80}")
 STORAGE_ACCOUNT = "microsoft.storage/storageaccounts"
 MACHINE = "microsoft.hybridcompute/machines"
+PRIVATE_LINK_SERVICE = "microsoft.network/privatelinkservices"
 
 TOLD_OF_SCHEDULES = frozenset(
     {"nextRuns", "nextRunsWhenEnabled", "lastFiring", "scheduledBy", "waitingSince"}
@@ -58,6 +59,11 @@ def storage_account_id(value: str, target: str) -> str:
 def machine_id(value: str, target: str) -> str:
     """The id of a machine."""
     return _id_of(MACHINE, "machine (Microsoft.HybridCompute/machines)", value, target)
+
+
+def private_link_service(value: str, target: str) -> str:
+    """The id of a private link service, which is somebody else's to know."""
+    return _id_of(PRIVATE_LINK_SERVICE, "private link service (Microsoft.Network)", value, target)
 
 
 def container_name(value: str, target: str) -> str:
@@ -168,10 +174,12 @@ def date_time(value: str, target: str) -> str:
         raise invalid(target, str(refused)) from refused
 
 
-def repeat_hours(value: int, target: str) -> int:
+def repeat_interval(value: str, target: str) -> str:
     """How many hours there are between the firings of an hourly schedule."""
-    if value not in schedules.REPEATS:
-        raise invalid(target, f"One of {', '.join(map(str, schedules.REPEATS))} is expected.")
+    try:
+        schedules.hours(value)
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
     return value
 
 

@@ -183,7 +183,8 @@ class ResourceType:
 
     `variants` maps the values of the field `variant_on` to the further fields of each; None stands for a
     variant that is known and not served yet.  Deletes of a type with `slow_delete` answer 202 and are polled;
-    `identity` tells types whose requests may carry one.
+    `identity` tells types whose requests may carry one.  `since` are the fields that a later api-version brought
+    (`types.versions`).
     """
 
     provider: str
@@ -198,6 +199,7 @@ class ResourceType:
     verbs: frozenset[str] = frozenset({"put", "get", "patch", "delete", "list"})
     variant_on: str = ""
     variants: Mapping[str, tuple[Field, ...] | None] = field(default_factory=dict)
+    since: Mapping[str, str] = field(default_factory=dict)
     provisioning: bool = True
     rules: Rules = Rules()
 

@@ -1,4 +1,4 @@
-"""The types of Microsoft.StorageMover: movers, projects, endpoints, agents, agent groups, job definitions, runs."""
+"""The types of Microsoft.StorageMover: movers and what lies in them, down to the runs of jobs."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ ENDPOINT = ResourceType(
     ),
     lower_type=True,
     identity=True,
+    since={"endpointKind": "2025-12-01", "identity": "2025-07-01"},
     variant_on="endpointType",
     variants={
         "LocalMount": (Field("path", required=True, fixed=True, longest=4096, check=values.absolute_path),),
@@ -127,6 +128,7 @@ AGENT = ResourceType(
         Field("wherry", "object", fields=(Field("timeZone", longest=64, check=values.time_zone),)),
     ),
     name=ids.AGENT_NAME,
+    since={"timeZone": "2024-07-01", "uploadLimitSchedule": "2024-07-01"},
     lower_type=True,
     slow_delete=True,
     rules=Rules(prepare=rules.prepare_agent, release=rules.release_agent, view=agent_view.view),
@@ -149,7 +151,7 @@ _SCHEDULE = (
     Field("daysOfWeek", "list", longest=7, item=Field("day", choices=DAYS)),
     Field("daysOfMonth", "list", longest=31, item=Field("day", "integer", smallest=1, largest=31)),
     Field("cronExpression", longest=256),
-    Field("repeatInterval", "integer", check=values.repeat_hours),
+    Field("repeatInterval", longest=16, check=values.repeat_interval),
 )
 
 JOB_DEFINITION = ResourceType(
@@ -175,9 +177,22 @@ JOB_DEFINITION = ResourceType(
         ),
         Field("preservePermissions", "boolean", default=True),
         Field("schedule", "object", fields=_SCHEDULE),
+        Field("connections", "list", longest=64, item=Field("connection", longest=2048)),
+        Field("syncMode"),
+        Field("moverSyncedUntil", check=values.date_time),
         Field("wherry", "object", check=values.job_options),
     ),
     lower_type=True,
+    since={
+        "jobType": "2025-07-01",
+        "connections": "2025-08-01",
+        "dataIntegrityValidation": "2025-08-01",
+        "schedule": "2025-12-01",
+        "preservePermissions": "2025-12-01",
+        "schedule.repeatInterval": "2026-05-01",
+        "syncMode": "2026-05-01",
+        "moverSyncedUntil": "2026-05-01",
+    },
     rules=Rules(
         prepare=rules.prepare_job, settle=rules.settle_job, release=rules.release_job, view=rules.view_job
     ),
@@ -187,7 +202,22 @@ JOB_RUN = ResourceType(
     PROVIDER,
     (_MOVER, "projects", "jobDefinitions", "jobRuns"),
     lower_type=True,
+    since={"triggerType": "2025-12-01", "scheduledExecutionTime": "2025-12-01", "warnings": "2025-12-01"},
     verbs=frozenset(),
 )
 
-TYPES = (MOVER, PROJECT, ENDPOINT, AGENT, AGENT_GROUP, JOB_DEFINITION, JOB_RUN)
+CONNECTION = ResourceType(
+    PROVIDER,
+    (_MOVER, "connections"),
+    (
+        DESCRIPTION,
+        Field("privateLinkServiceId", required=True, longest=2048, check=values.private_link_service),
+        Field("jobList", "list", longest=1000, item=Field("job", longest=2048)),
+    ),
+    lower_type=True,
+    slow_delete=True,
+    verbs=frozenset({"put", "get", "delete", "list"}),
+    rules=Rules(prepare=rules.prepare_connection, release=rules.release_connection),
+)
+
+TYPES = (MOVER, PROJECT, ENDPOINT, AGENT, AGENT_GROUP, CONNECTION, JOB_DEFINITION, JOB_RUN)
