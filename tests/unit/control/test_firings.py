@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import delete, select, update
 from tests.unit.control.scheduled import DAILY, DAY, HOUR, NOON, Scene
 from tests.unit.control.stage import Stage
 from wherry.control import audit, scheduler
+from wherry.control.db.engine import Database
 from wherry.control.db.tables_ledger import consents as consents_table
 from wherry.control.db.tables_runs import runs as runs_table
 from wherry.control.db.tables_schedules import firings as firings_table
@@ -208,6 +211,24 @@ def test_a_job_goes_with_its_schedule(scene: Scene) -> None:
         scene.stage.conn.execute(select(consents_table).where(consents_table.c.ended_at.is_(None))).all()
         == []
     )
+
+
+async def test_of_several_control_planes_one_fires(plane: Plane, clock: Any) -> None:
+    clock.now = model.moment("2027-03-01T10:00:00Z")
+    with plane.database.transaction() as conn:
+        stage = Stage(conn, clock.now)
+        stage.agent("a")
+        scenes = [Scene(stage, stage.job(agentName="a")) for _ in range(3)]
+        for one in scenes:
+            one.put(wherry={"onOverlap": "fail"})
+    others = [replace(plane, database=Database(plane.database.engine.url)) for _ in range(3)]
+    clock.now += DAY
+    await asyncio.gather(*(scheduler.look(one) for one in [plane, *others]))
+    with plane.database.snapshot() as conn:
+        found = conn.execute(select(runs_table.c.job_key, runs_table.c.status)).all()
+    assert sorted(found) == sorted((one.key, "Queued") for one in scenes)
+    for other in others:
+        other.database.close()
 
 
 async def test_the_duty_fires_once_and_an_odd_job_holds_up_nobody(plane: Plane, clock: Any) -> None:

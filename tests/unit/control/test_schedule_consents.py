@@ -8,10 +8,12 @@ from tests.unit.control.scheduled import DAILY, Scene
 from tests.unit.control.stage import CONTAINER, MOVER, Stage
 from wherry.control.services import (
     consents,
+    resources,
     role_assignments,
     standing_consents,
     users,
 )
+from wherry.control.services.types.registry import target
 from wherry.model.errors import ApiError, RunError
 from wherry.trust.roles import CONTRIBUTOR, MOVER_OPERATOR, USER_ACCESS_ADMINISTRATOR
 
@@ -115,3 +117,19 @@ def test_the_consent_to_a_schedule_that_is_over_ends(granted: Scene) -> None:
     (run,) = granted.runs()
     assert consents.of_job(granted.stage.conn, granted.key, granted.stage.now) == []
     consents.require(granted.stage.conn, run.id, granted.stage.now)
+
+
+def test_a_job_whose_agent_and_endpoint_are_gone_can_be_disabled(granted: Scene) -> None:
+    stage = granted.stage
+    granted.put()
+    for path in (f"{MOVER}/agents/a", f"{MOVER}/endpoints/{granted.properties['targetName']}"):
+        resources.delete(stage.conn, stage.caller, target(path))
+    off = granted.put(schedule=DAILY | {"isActive": False}, description="broken")
+    assert off["description"] == "broken"
+    assert off["agentResourceId"] == f"{MOVER}/agents/a"
+    assert granted.next() is None
+    for change in ({"agentName": "other"}, {"agentName": None, "wherry": {"agentGroup": "other"}}):
+        with pytest.raises(ApiError, match="There is no agent"):
+            granted.put(schedule=None, **change)
+    with pytest.raises(ApiError):
+        granted.put()

@@ -38,7 +38,7 @@ from wherry.model import ids
 from wherry.model import run as life
 from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.ledger import Part, Phase, Span
-from wherry.model.options import JobOptions
+from wherry.model.options import JobOptions, Preserve
 from wherry.model.outcomes import iso_time
 from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Place
@@ -50,6 +50,8 @@ START = "Microsoft.StorageMover/storageMovers/projects/jobDefinitions/startJob/a
 
 BESIDE_OPTIONS = ("agentGroup", "timeZone", "onOverlap")
 """What `properties.wherry` of a job holds besides the options of its runs."""
+
+_WITHOUT_PERMISSIONS = (Preserve.TIMES, Preserve.XATTRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,8 @@ def _options(job: Resource, now: float) -> JobOptions:
     for name in BESIDE_OPTIONS:
         told.pop(name, None)
     told["mode"] = job.properties["copyMode"]
+    if job.properties.get("preservePermissions") is False:
+        told.setdefault("preserve", list(_WITHOUT_PERMISSIONS))
     if job.properties.get("dataIntegrityValidation") == "SaveVerifyFileMD5":
         told.setdefault("verify", "readback")
     try:

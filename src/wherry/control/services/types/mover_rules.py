@@ -134,30 +134,51 @@ def view_endpoint(conn: Connection, endpoint: Resource, properties: Json) -> Non
 
 
 def prepare_job(conn: Connection, draft: Draft) -> None:
-    """Endpoints and agents by name, as ids; the kinds of endpoints must fit."""
-    properties = draft.properties
-    if "jobType" in properties:
+    """Endpoints and agents by name, as ids; the kinds of endpoints must fit.
+
+    What was named before and is gone since does not keep a job from being changed otherwise: its next start says so.
+    """
+    if "jobType" in draft.properties:
         raise invalid("properties.jobType", "Only OnPremToCloud is served yet.", "NotServedYet")
     mover = draft.container.id.rpartition("/projects/")[0]
-    source = _endpoint(conn, mover, properties["sourceName"], "properties.sourceName")
-    target = _endpoint(conn, mover, properties["targetName"], "properties.targetName")
-    _fit(source, target)
-    draft.state = {"sourceResourceId": source.id, "targetResourceId": target.id}
-    wherry = properties.get("wherry", {})
-    if "agentName" in properties:
-        if "agentGroup" in wherry:
-            raise invalid("properties.wherry.agentGroup", "Name an agent or a group of agents, not both.")
-        agent = _of_mover(conn, mover, "agents", properties["agentName"])
-        if agent is None:
-            message = f"There is no agent '{properties['agentName']}' in this mover."
-            raise invalid("properties.agentName", message, "AgentNotFound")
-        draft.state["agentResourceId"] = agent.id
-    if "agentGroup" in wherry and _of_mover(conn, mover, "agentGroups", wherry["agentGroup"]) is None:
-        message = f"There is no agent group '{wherry['agentGroup']}' in this mover."
-        raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
-
+    _prepare_places(conn, draft, mover)
+    _prepare_workers(conn, draft, mover)
     _prepare_connections(conn, draft, mover)
     _prepare_schedule(draft)
+
+
+def _prepare_places(conn: Connection, draft: Draft, mover: str) -> None:
+    found: list[Resource] = []
+    for which in ("source", "target"):
+        name = draft.properties[f"{which}Name"]
+        one = _of_mover(conn, mover, "endpoints", name)
+        if one is None and draft.old is None:
+            message = f"There is no endpoint '{name}' in this mover."
+            raise invalid(f"properties.{which}Name", message, "EndpointNotFound")
+        if one is not None:
+            draft.state[f"{which}ResourceId"] = one.id
+            found.append(one)
+    if len(found) == len(("source", "target")):
+        _fit(*found)
+
+
+def _prepare_workers(conn: Connection, draft: Draft, mover: str) -> None:
+    properties, before = draft.properties, {} if draft.old is None else draft.old.properties
+    group, name = properties.get("wherry", {}).get("agentGroup"), properties.get("agentName")
+    kept = draft.state.pop("agentResourceId", None)
+    if name is not None and group is not None:
+        raise invalid("properties.wherry.agentGroup", "Name an agent or a group of agents, not both.")
+    if name is not None:
+        agent = _of_mover(conn, mover, "agents", name)
+        if agent is None and name != before.get("agentName"):
+            raise invalid(
+                "properties.agentName", f"There is no agent '{name}' in this mover.", "AgentNotFound"
+            )
+        draft.state["agentResourceId"] = kept if agent is None else agent.id
+    changed = group is not None and group != before.get("wherry", {}).get("agentGroup")
+    if changed and _of_mover(conn, mover, "agentGroups", group) is None:
+        message = f"There is no agent group '{group}' in this mover."
+        raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
 
 
 def _prepare_connections(conn: Connection, draft: Draft, mover: str) -> None:
@@ -222,13 +243,6 @@ def _of_mover(conn: Connection, mover: str, kind: str, name: str) -> Resource | 
     if "/" in name:
         return None
     return resource_store.find(conn, f"{mover}/{kind}/{name}", f"microsoft.storagemover/storagemovers/{kind}")
-
-
-def _endpoint(conn: Connection, mover: str, name: str, target: str) -> Resource:
-    found = _of_mover(conn, mover, "endpoints", name)
-    if found is None:
-        raise invalid(target, f"There is no endpoint '{name}' in this mover.", "EndpointNotFound")
-    return found
 
 
 def _fit(source: Resource, target: Resource) -> None:
