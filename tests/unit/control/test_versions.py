@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests.unit.control.stage import GROUP, MOVER, Stage
-from wherry.control.services import resource_store, resources, runs
+from wherry.control.services import principals, resource_store, resources, role_assignments, runs
 from wherry.control.services.types import versions
 from wherry.control.services.types.registry import Target, target
 from wherry.control.services.types.storage_mover import API_VERSIONS, JOB_DEFINITION, JOB_RUN, TYPES
 from wherry.model.errors import ApiError
+from wherry.trust.roles import READER
 
 SCHEDULE = {"frequency": "Hourly", "startDate": "2027-01-20T00:00:00Z", "repeatInterval": "PT6H"}
 NEWEST, OLD = "2026-05-01", "2025-07-01"
@@ -121,3 +122,50 @@ def test_a_run_is_looked_at_anew(stage: Stage) -> None:
     assert not stage.run(run).ended
     found = resource_store.find(stage.conn, job)
     assert found is not None
+
+
+def test_an_endpoint_has_an_identity_as_long_as_it_is_asked_for(stage: Stage) -> None:
+    path = f"{MOVER}/endpoints/e"
+    body: dict[str, Any] = {"properties": {"endpointType": "LocalMount", "path": "/a"}}
+    system = body | {"identity": {"type": "systemassigned"}}
+
+    def put(told: dict[str, Any], version: str = NEWEST) -> Any:
+        return resources.put(stage.conn, stage.caller, at(path, version), told).body.get("identity")
+
+    made = put(system)
+    assert (made["type"], made["tenantId"]) == ("SystemAssigned", "tenant")
+    assert put(system) == put(body) == made
+    assert put(body | {"identity": {"type": "None"}}, "2024-07-01") is None
+    assert resources.get(stage.conn, at(path, OLD)).body["identity"] == made
+    assert principals.find(stage.conn, made["principalId"]) is not None
+    name = stage.assign(READER.guid, made["principalId"], MOVER)
+    assert resources.patch(stage.conn, stage.caller, target(path), {}).body["identity"] == made
+    assert put(body | {"identity": {"type": "None"}}) == {"type": "None"}
+    assert principals.find(stage.conn, made["principalId"]) is None
+    assert role_assignments.get(stage.conn, name) is None
+    other = put(system)
+    assert other["principalId"] != made["principalId"]
+    resources.delete(stage.conn, stage.caller, target(path))
+    assert principals.find(stage.conn, other["principalId"]) is None
+    with pytest.raises(ApiError) as refused:
+        put(body | {"identity": {"type": "UserAssigned"}})
+    assert refused.value.target == "identity.type"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"endpointType": "NfsMount", "host": "nfs", "export": "/x", "nfsVersion": "NFSv4"},
+        {"endpointType": "AzureStorageNfsFileShare", "storageAccountResourceId": f"{GROUP}/providers/"
+         "Microsoft.Storage/storageAccounts/a", "fileShareName": "s"},
+        {"endpointType": "AzureMultiCloudConnector", "multiCloudConnectorId": "c", "awsS3BucketId": "b"},
+    ],
+)  # fmt: skip
+def test_endpoints_of_kinds_that_no_job_copies_yet(stage: Stage, told: dict[str, Any]) -> None:
+    path = f"{MOVER}/endpoints/e"
+    assert written(stage, path, told, "").items() >= told.items()
+    stage.put(f"{MOVER}/endpoints/local", {"endpointType": "LocalMount", "path": "/a"})
+    job = {"copyMode": "Additive", "sourceName": "e", "targetName": "local"}
+    with pytest.raises(ApiError) as refused:
+        stage.put(f"{MOVER}/projects/p/jobDefinitions/j", job)
+    assert refused.value.code == "NotServedYet"

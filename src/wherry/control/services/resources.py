@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import operations, resource_store, role_assignments
+from wherry.control.services import identities, operations, resource_store, role_assignments
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.types import versions
@@ -29,6 +29,7 @@ from wherry.model.outcomes import iso_time
 
 _LOCATION = re.compile(r"[a-z0-9]{1,40}")
 _TAGS = 50
+_OF_SYSTEM = "SystemAssigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ def put(
     location = _location(target.type, body, old)
     tags = _tags(body.get("tags")) if target.type.tracked else {}
     unknown = versions.hidden(target.type, target.version)
-    identity = old.identity if old and "identity" in unknown else _identity(target.type, body)
     told = versions.carried(_properties(body), unknown, old.properties if old else {})
     draft = _draft(caller, target, parent, old, told)
+    identity = _identity(conn, caller, target, {} if "identity" in unknown else body, old, draft.id)
     target.type.rules.prepare(conn, draft)
     columns: Json = {"properties": draft.properties, "state": draft.state, "tags": tags, "identity": identity}
     if old is None:
@@ -125,10 +126,12 @@ def patch(
     """Change what the body names of an existing resource; `tags` are replaced as a whole."""
     old = require(conn, target)
     conditions.check(old)
-    told = versions.without(_properties(body), versions.hidden(target.type, target.version))
+    unknown = versions.hidden(target.type, target.version)
+    told = versions.without(_properties(body), unknown)
     draft = _draft(caller, target, _parent(conn, target), old, merged(old.properties, told))
     target.type.rules.prepare(conn, draft)
-    columns: Json = {"properties": draft.properties, "state": draft.state}
+    identity = _identity(conn, caller, target, {} if "identity" in unknown else body, old, draft.id)
+    columns: Json = {"properties": draft.properties, "state": draft.state, "identity": identity}
     if target.type.tracked and body.get("tags") is not None:
         columns["tags"] = _tags(body["tags"])
     written = resource_store.rewrite(conn, caller, old.key, **columns)
@@ -335,10 +338,22 @@ def _tags(told: Any) -> dict[str, str]:
     return dict(told)
 
 
-def _identity(kind: ResourceType, body: Json) -> Json | None:
-    told = body.get("identity")
-    if told is None or not kind.identity:
-        return None
-    if not isinstance(told, dict) or str(told.get("type", "")).lower() != "none":
-        raise invalid("identity.type", "Identities of endpoints are not served yet.", "NotServedYet")
-    return {"type": "None"}
+def _identity(
+    conn: Connection, caller: Caller, target: Target, body: Json, old: Resource | None, resource_id: str
+) -> Json | None:
+    """The identity that a request asks for, made or ended; a request that does not speak of it leaves it."""
+    told, known = body.get("identity"), old.identity if old else None
+    if told is None or not target.type.identity:
+        return known
+    wanted = str(told.get("type", "")).lower() if isinstance(told, dict) else ""
+    if wanted not in ("none", _OF_SYSTEM.lower()):
+        raise invalid("identity.type", "Identities are of type SystemAssigned or None here.", "NotServedYet")
+    has = (known or {}).get("principalId")
+    if wanted == "none":
+        if has:
+            identities.delete_agent(conn, has, caller.now)
+        return {"type": "None"}
+    if has:
+        return known
+    oid = identities.create_of_resource(conn, name=target.id.name, resource_id=resource_id, now=caller.now)
+    return {"type": _OF_SYSTEM, "principalId": oid, "tenantId": caller.principal.tenant}

@@ -15,6 +15,7 @@ from wherry.control.services import (
     agents,
     bandwidth,
     consents,
+    identities,
     resource_store,
     run_sides,
     run_view,
@@ -112,13 +113,16 @@ def release_connection(conn: Connection, connection: Resource, caller: Caller, r
         resource_store.rewrite(conn, caller, job.key, properties=properties)
 
 
-def release_endpoint(conn: Connection, endpoint: Resource, _caller: Caller, _root: Resource) -> None:
-    """An endpoint that a run uses stays until the run ends."""
+def release_endpoint(conn: Connection, endpoint: Resource, caller: Caller, _root: Resource) -> None:
+    """An endpoint that a run uses stays until the run ends; its identity goes with it."""
     run = run_view.active_run(conn, endpoint=endpoint.id)
     if run is not None:
         raise ApiError(
             409, "EndpointInUse", f"The job run '{run}' uses this endpoint. Stop it, or wait for its end."
         )
+    oid = (endpoint.identity or {}).get("principalId")
+    if oid:
+        identities.delete_agent(conn, oid, caller.now)
 
 
 def view_endpoint(conn: Connection, endpoint: Resource, properties: Json) -> None:

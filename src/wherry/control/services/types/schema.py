@@ -181,10 +181,9 @@ class Rules:
 class ResourceType:
     """One type.  `path` are its type segments; a segment `kind=name` is no resource but a fixed part of the id.
 
-    `variants` maps the values of the field `variant_on` to the further fields of each; None stands for a
-    variant that is known and not served yet.  Deletes of a type with `slow_delete` answer 202 and are polled;
-    `identity` tells types whose requests may carry one.  `since` are the fields that a later api-version brought
-    (`types.versions`).
+    `variants` maps the values of the field `variant_on` to the further fields of each.  Deletes of a type with
+    `slow_delete` answer 202 and are polled; `identity` tells types whose requests may carry one.  `since` are the
+    fields that a later api-version brought (`types.versions`).
     """
 
     provider: str
@@ -198,7 +197,7 @@ class ResourceType:
     identity: bool = False
     verbs: frozenset[str] = frozenset({"put", "get", "patch", "delete", "list"})
     variant_on: str = ""
-    variants: Mapping[str, tuple[Field, ...] | None] = field(default_factory=dict)
+    variants: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
     since: Mapping[str, str] = field(default_factory=dict)
     provisioning: bool = True
     rules: Rules = Rules()
@@ -245,9 +244,5 @@ class ResourceType:
             raise invalid(target, "A value is required.", "MissingProperty")
         for name, fields in self.variants.items():
             if isinstance(told, str) and name.lower() == told.lower():
-                if fields is None:
-                    raise invalid(
-                        target, f"'{name}' is not served yet; it comes in a later version.", "NotServedYet"
-                    )
                 return self.fields + fields
         raise invalid(target, f"One of {', '.join(self.variants)} is expected.")

@@ -65,7 +65,11 @@ ENDPOINT = ResourceType(
             _STORAGE_ACCOUNT,
             Field("blobContainerName", required=True, fixed=True, check=values.container_name),
         ),
-        "NfsMount": None,
+        "NfsMount": (
+            Field("host", required=True, fixed=True, pattern=values.HOST),
+            Field("nfsVersion", fixed=True, choices=("NFSauto", "NFSv3", "NFSv4", "NFSv4_1")),
+            Field("export", required=True, fixed=True, longest=4096),
+        ),
         "SmbMount": (
             Field("host", required=True, fixed=True, pattern=values.HOST),
             Field("shareName", required=True, fixed=True, pattern=values.SHARE),
@@ -87,8 +91,14 @@ ENDPOINT = ResourceType(
             _STORAGE_ACCOUNT,
             Field("fileShareName", required=True, fixed=True, pattern=values.SHARE),
         ),
-        "AzureStorageNfsFileShare": None,
-        "AzureMultiCloudConnector": None,
+        "AzureStorageNfsFileShare": (
+            _STORAGE_ACCOUNT,
+            Field("fileShareName", required=True, fixed=True, pattern=values.SHARE),
+        ),
+        "AzureMultiCloudConnector": (
+            Field("multiCloudConnectorId", required=True, fixed=True, caseless=True, longest=2048),
+            Field("awsS3BucketId", required=True, longest=2048),
+        ),
     },
     rules=Rules(release=rules.release_endpoint, view=rules.view_endpoint),
 )
