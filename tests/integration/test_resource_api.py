@@ -236,18 +236,6 @@ def test_a_schedule_as_the_sdk_has_it(movers: Any, mover: str, project: str) -> 
     assert code_of(refused.value) == "AgentRequired"
 
 
-def test_an_identity_as_the_sdk_has_it(movers: Any, mover: str) -> None:
-    told = local("/data/x", identity={"type": "SystemAssigned"})
-    made = movers.endpoints.create_or_update("group-1", mover, "e", told).identity
-    assert (made.type, len(made.principal_id), len(made.tenant_id)) == ("SystemAssigned", 36, 36)
-    again = movers.endpoints.create_or_update("group-1", mover, "e", told).identity
-    assert again.principal_id == made.principal_id
-    gone = movers.endpoints.create_or_update(
-        "group-1", mover, "e", local("/data/x", identity={"type": "None"})
-    )
-    assert (gone.identity.type, gone.identity.principal_id) == ("None", None)
-
-
 def test_connections_as_the_sdk_has_them(movers: Any, mover: str, project: str) -> None:
     group = movers.storage_movers.get("group-1", mover).id.partition("/providers/")[0]
     service = f"{group}/providers/Microsoft.Network/privateLinkServices/site"
