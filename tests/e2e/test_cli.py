@@ -356,14 +356,37 @@ def test_the_variables_are_for_a_shell(shell: Shell) -> None:
     assert re.search(r"--ca-fingerprint [0-9a-f]{64}\n", told.err)
 
 
+def commands_of(page: str) -> list[str]:
+    """The commands of a how-to."""
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / page).read_text()
+    return "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).splitlines()
+
+
+def test_each_command_of_the_how_to_of_schedules_works(shell: Shell) -> None:
+    job(shell, "backup")
+    printed = {line: shell.run(*shlex.split(line)[1:]) for line in commands_of("schedules.md")}
+    assert "Europe/Berlin" in printed["wherry job schedule show --name backup --output table"].out
+    enabled = printed["wherry job schedule enable --name backup"].data
+    assert enabled["schedule"]["isActive"]
+    assert len(enabled["next"]) == 5
+    assert "agent-1" in printed["wherry job consent list --name backup --output table"].out
+    changed = printed[
+        "wherry job schedule set --name backup --weekly Saturday --at 22:30 --on-overlap skip"
+    ].data
+    assert changed["schedule"] == {
+        "frequency": "Weekly", "daysOfWeek": ["Saturday"], "executionTime": {"hour": 22, "minute": 30},
+        "isActive": True,
+    }  # fmt: skip
+    assert shell.run("job", "consent", "list", "--name", "backup").data == []
+    gone = shell.run("job", "schedule", "show", "--name", "backup", code=2)
+    assert "has no schedule" in gone.err
+
+
 def test_each_command_of_the_how_to_of_access_works(shell: Shell) -> None:
     job(shell, "backup")
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "access.md"
     known: dict[str, str] = {}
     printed: dict[str, str] = {}
-    for line in "".join(
-        re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    ).splitlines():
+    for line in commands_of("access.md"):
         taken = re.fullmatch(r"(\w+)=\$\((.*)\)", line)
         command = taken[2] if taken else line
         words = shlex.split(re.sub(r"\$(\w+)", lambda found: known[found[1]], command))

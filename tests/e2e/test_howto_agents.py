@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sqlite3
@@ -20,6 +21,7 @@ from tests.integration.agents import daemon
 from wherry.agent.register import Step
 from wherry.agent.state import AgentState
 from wherry.cli import agent_machine
+from wherry.cli.connected import session
 from wherry.client import device_code
 from wherry.control import breakglass
 
@@ -141,3 +143,32 @@ def test_scopes_and_connections_by_command(shell: Shell) -> None:
 def test_what_cannot_be_registered_again_is_told(shell: Shell, tmp_path: Path) -> None:
     answer = shell.run("agent", "re-enrol", "--state", str(tmp_path / "nobody"), code=2)
     assert "not registered" in answer.err
+
+
+def test_limits_of_an_agent_are_taken_from_another(shell: Shell) -> None:
+    shell.run("group", "create", "--name", "lab")
+    shell.run("mover", "create", "--resource-group", "lab", "--name", "mover")
+    shell.environment |= {"WHERRY_GROUP": "lab", "WHERRY_MOVER": "mover"}
+    with mock.patch.dict(os.environ, shell.environment, clear=True), session("lab", "mover") as here:
+        for name in ("one", "other"):
+            path = here.at.of_mover("agents", name)
+            machine = f"{path.partition('/providers/')[0]}/providers/Microsoft.HybridCompute/machines/{name}"
+            told = {"arcResourceId": machine, "arcVmUuid": "00000000-0000-0000-0000-000000000007"}
+            here.api.put(path, {"properties": told})
+    limit = ("agent", "limit")
+    shell.run(*limit, "add", "--name", "one", "--days", "sat", "--to", "6:30", "--mbps", "7")
+    shell.run(*limit, "add", "--name", "other", "--mbps", "1", "--time-zone", "Asia/Tokyo")
+    crossed = shell.run(*limit, "add", "--name", "other", "--mbps", "2", code=1)
+    assert "overlaps" in crossed.err
+    taken = shell.run(*limit, "import", "--name", "other", "--from-agent", "one").data
+    (window,) = shell.run(*limit, "list", "--name", "other").data
+    assert taken == [window]
+    assert (window["days"], window["endTime"], window["limitInMbps"]) == (
+        ["Saturday"],
+        {"hour": 6, "minute": 30},
+        7,
+    )
+    shell.run(*limit, "clear", "--name", "one")
+    assert shell.run(*limit, "list", "--name", "one").data == []
+    for name in ("one", "other"):
+        shell.run("agent", "delete", "--name", name, "--yes")

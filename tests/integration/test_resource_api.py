@@ -7,12 +7,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from tests.integration.served import Served, code_of, serving, target_of
 from wherry.control import breakglass
@@ -212,6 +213,46 @@ def test_a_job_definition_names_what_is_there(movers: Any, mover: str, project: 
     assert list(movers.job_runs.list("group-1", mover, project, "job")) == []
     movers.job_definitions.begin_delete("group-1", mover, project, "job").result()
     assert list(movers.job_definitions.list("group-1", mover, project)) == []
+
+
+def test_a_schedule_as_the_sdk_has_it(movers: Any, mover: str, project: str) -> None:
+    from azure.mgmt.storagemover import models
+
+    begin = datetime.now(UTC)
+    told = models.ScheduleInfo(
+        frequency="Weekly", is_active=False, execution_time=models.SchedulerTime(hour=22, minute=30),
+        start_date=begin, days_of_week=["monday", "Friday"],
+    )  # fmt: skip
+    made = movers.job_definitions.create_or_update("group-1", mover, project, "job", job(schedule=told))
+    schedule = made.properties.schedule
+    assert (schedule.frequency, schedule.is_active) == ("Weekly", False)
+    assert schedule.days_of_week == ["Monday", "Friday"]
+    assert schedule.execution_time.minute == 30
+    assert schedule.start_date == begin.replace(microsecond=0)
+    # Enabling it asks for an agent that can do the work.
+    patch: Any = {"properties": {"schedule": {"isActive": True}}}
+    with pytest.raises(HttpResponseError) as refused:
+        movers.job_definitions.update("group-1", mover, project, "job", patch)
+    assert code_of(refused.value) == "AgentRequired"
+
+
+def test_connections_as_the_sdk_has_them(movers: Any, mover: str, project: str) -> None:
+    group = movers.storage_movers.get("group-1", mover).id.partition("/providers/")[0]
+    service = f"{group}/providers/Microsoft.Network/privateLinkServices/site"
+    told: Any = {"properties": {"privateLinkServiceId": service, "description": "to the site"}}
+    made = movers.connections.create_or_update("group-1", mover, "site", told)
+    assert (made.properties.connection_status, made.properties.description) == ("Pending", "to the site")
+    assert made.type == "microsoft.storagemover/storagemovers/connections"
+    assert movers.connections.get("group-1", mover, "SITE").id == made.id
+    assert [one.name for one in movers.connections.list("group-1", mover)] == ["site"]
+    named = movers.job_definitions.create_or_update(
+        "group-1", mover, project, "job", job(connections=[made.id])
+    )
+    assert named.properties.connections == [made.id]
+    movers.connections.begin_delete("group-1", mover, "site").result()
+    assert list(movers.connections.list("group-1", mover)) == []
+    assert movers.job_definitions.get("group-1", mover, project, "job").properties.connections is None
+    movers.connections.begin_delete("group-1", mover, "site").result()
 
 
 def test_what_lies_in_a_project_or_mover_goes_with_it(

@@ -62,9 +62,18 @@ ENDPOINTS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "MissingProperty", "properties.endpointType"),
     ({"endpointType": "Tape"}, "InvalidProperty", "properties.endpointType"),
     ({"endpointType": 7}, "InvalidProperty", "properties.endpointType"),
-    ({"endpointType": "NfsMount", "host": "h", "export": "e"}, "NotServedYet", "properties.endpointType"),
-    ({"endpointType": "AzureStorageNfsFileShare"}, "NotServedYet", "properties.endpointType"),
-    ({"endpointType": "AzureMultiCloudConnector"}, "NotServedYet", "properties.endpointType"),
+    ({"endpointType": "NfsMount", "host": "h"}, "MissingProperty", "properties.export"),
+    (
+        {"endpointType": "NfsMount", "host": "h", "export": "e", "nfsVersion": "NFSv2"},
+        "InvalidProperty",
+        "properties.nfsVersion",
+    ),
+    (
+        {"endpointType": "AzureStorageNfsFileShare"},
+        "MissingProperty",
+        "properties.storageAccountResourceId",
+    ),
+    ({"endpointType": "AzureMultiCloudConnector"}, "MissingProperty", "properties.multiCloudConnectorId"),
     ({"endpointType": "LocalMount"}, "MissingProperty", "properties.path"),
     ({"endpointType": "LocalMount", "path": None}, "MissingProperty", "properties.path"),
     ({"endpointType": "LocalMount", "path": ["/a"]}, "InvalidProperty", "properties.path"),
@@ -137,7 +146,7 @@ JOBS: list[tuple[dict[str, Any], str, str]] = [
     ({"wherry": {"maxDelete": -1}}, "InvalidProperty", "properties.wherry"),
     ({"wherry": []}, "InvalidProperty", "properties.wherry"),
     ({"jobType": "CloudToCloud"}, "NotServedYet", "properties.jobType"),
-    ({"schedule": {"frequency": "Daily", "isActive": True}}, "NotServedYet", "properties.schedule"),
+    ({"schedule": {"frequency": "Daily", "isActive": True}}, "InvalidProperty", "properties.schedule"),
     ({"preservePermissions": "yes"}, "InvalidProperty", "properties.preservePermissions"),
 ]
 
@@ -239,7 +248,7 @@ def test_the_shape_around_properties(client: httpx.Client, mover: str) -> None:
         assert refusal(client.put(mover, json=body)) == (status, code, target), body
     identity = {
         "properties": {"endpointType": "LocalMount", "path": "/a"},
-        "identity": {"type": "SystemAssigned"},
+        "identity": {"type": "UserAssigned"},
     }
     assert refusal(client.put(f"{mover}/endpoints/i", json=identity)) == (
         400,

@@ -315,3 +315,25 @@ def test_a_back_end_that_does_not_answer(served: Served, group: str) -> None:
         assert code_of(refused.value) == "StorageAccountUnreachable"
         with pytest.raises(ResourceNotFoundError):
             client.resources.get_by_id(container, api_version=STORAGE)
+
+
+def test_the_identity_of_an_endpoint_can_be_given_roles(served: Served, group: str) -> None:
+    name = group.rpartition("/")[2]
+    folder = {"properties": {"endpointType": "LocalMount", "path": "/data/x"}}
+    with served.movers as movers, served.authorization as authorization:
+        movers.storage_movers.create_or_update(name, "m", {"location": "local"})
+
+        def put(kind: str) -> Any:
+            body: Any = folder | {"identity": {"type": kind}}
+            return movers.endpoints.create_or_update(name, "m", "e", body).identity
+
+        made = put("SystemAssigned")
+        assert (made.type, made.tenant_id) == ("SystemAssigned", served.tenant)
+        assert put("SystemAssigned").principal_id == made.principal_id
+        role = f"/subscriptions/{served.subscription}/providers/Microsoft.Authorization/roleDefinitions/{READER.guid}"
+        told: Any = {"properties": {"roleDefinitionId": role, "principalId": made.principal_id}}
+        assignment = str(uuid.uuid4())
+        authorization.role_assignments.create(group, assignment, told)
+        assert put("None").principal_id is None
+        with pytest.raises(ResourceNotFoundError):
+            authorization.role_assignments.get(group, assignment)

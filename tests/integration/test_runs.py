@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.storage.blob import AccessPolicy
@@ -50,6 +50,21 @@ def test_whole_run_into_a_container(here: World, azurite: Azurite) -> None:
     ended = job.await_run(lambda run: run["wherry"]["accessState"] == "Ended")
     assert "roleAssignments" not in ended["wherry"]
     assert not sas_works(azurite, container, secret)
+
+
+def test_a_schedule_starts_a_run_by_itself(here: World, azurite: Azurite) -> None:
+    agent = here.agent("one")
+    job = here.job(container=azurite.container().container_name, agent="one")
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat(timespec="seconds")
+    once = {"frequency": "Onetime", "startDate": soon, "isActive": True}
+    answer = here.arm("PATCH", job.path, {"properties": {"schedule": once}})
+    assert answer.status_code == 200, answer.text
+    agent.commit(agent.take(20), 1, rows("a"))
+    job.run_path = here.arm("GET", job.path).json()["properties"]["latestJobRunResourceId"]
+    run = job.await_status("Succeeded")
+    assert run["triggerType"] == "Scheduled"
+    assert run["scheduledExecutionTime"].startswith(soon.removesuffix("+00:00"))
+    assert here.arm("GET", job.path).json()["properties"]["wherry"]["lastFiring"]["outcome"] == "Started"
 
 
 def test_access_ends_however_a_run_ends(here: World, azurite: Azurite) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from wherry.agent import capabilities, facts, keys, log_lines
+from wherry.agent.bandwidth import Bandwidth
 from wherry.agent.bundle_errand import BundleErrand
 from wherry.agent.identity_endpoint import IdentityOptions
 from wherry.agent.identity_tokens import served
@@ -189,6 +191,7 @@ class Service:
     stopping: threading.Event
     _over: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
+    _heard: threading.Event = field(default_factory=threading.Event)
     _reached: bool = True
     _versions: VersionNotice = field(init=False)
     _errand: BundleErrand = field(init=False)
@@ -214,7 +217,8 @@ class Service:
 
     def _work(self, identity: AgentIdentity, protocol: AgentProtocol, identity_port: int) -> None:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
-        pool = Pool(self.options.workers)
+        pool = Pool(self.options.workers, governed=True)
+        bandwidth = Bandwidth(pool.govern, facts.time_zone(), time.time)
         leases = self.options.leases or max(1, pool.workers)
         lines = [Interruptible(identity.ca_file, identity.url, identity.way) for _ in range(leases + 1)]
         session = Session(
@@ -228,15 +232,16 @@ class Service:
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         self.options.systemd.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
-            futures = [threads.submit(self._guarded, self._beat, protocol, lines[0])]
+            futures = [threads.submit(self._guarded, self._beat, protocol, lines[0], bandwidth)]
             futures += [
                 threads.submit(self._guarded, self._serve, protocol, session, line) for line in lines[1:]
             ]
             try:
-                self._watch(futures, identity.way)
+                self._watch(futures, identity.way, bandwidth)
             finally:
                 self.options.systemd.at_rest()
                 self._over.set()
+                self._heard.set()
                 self._errand.stop()
                 session.stop()
                 for line in lines:
@@ -250,10 +255,11 @@ class Service:
         for future in futures:
             future.result()
 
-    def _watch(self, futures: Iterable[Future[None]], way: Way) -> None:
+    def _watch(self, futures: Iterable[Future[None]], way: Way, bandwidth: Bandwidth) -> None:
         """Until it is time to stop: told to, a thread has ended, or registration or way out are other ones."""
         while not self.stopping.wait(_WATCH_SECONDS):
             self.options.systemd.feed()
+            bandwidth.apply()
             if any(future.done() for future in futures):
                 return
             if self.state.registration() != self.registration:
@@ -269,13 +275,13 @@ class Service:
         except IdentityGone:
             self._gone.set()
 
-    def _beat(self, protocol: AgentProtocol, line: Interruptible) -> None:
+    def _beat(self, protocol: AgentProtocol, line: Interruptible, bandwidth: Bandwidth) -> None:
         """Tell the control plane again and again that the agent is alive."""
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
             self.options.systemd.turned()
             try:
-                interval = protocol.heartbeat(self._facts(), line)
+                interval = protocol.heartbeat({**self._facts(), "uploadLimit": bandwidth.applied}, line)
                 self._versions.heard(protocol.notice)
             except (Unreachable, ApiError) as trouble:
                 if self._over.is_set():
@@ -285,6 +291,8 @@ class Service:
                 self._over.wait(min(interval, pause(attempt, _LONGEST_PAUSE)))
             else:
                 attempt = 0
+                bandwidth.told(protocol.upload_limit)
+                self._heard.set()
                 self._note_reach(None)
                 self._change_key(protocol)
                 self._errand.wanted(protocol)
@@ -293,7 +301,8 @@ class Service:
                 self._over.wait(interval)
 
     def _serve(self, protocol: AgentProtocol, session: Session, line: Interruptible) -> None:
-        """Ask for leases and work them off, one after the other."""
+        """Ask for leases and work them off, one after the other; not before it is known how much may be sent."""
+        self._heard.wait()
         attempt = 0
         while not self._over.is_set():
             asked_at = boot_time()

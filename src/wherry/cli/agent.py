@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import agent_bundle, agent_machine, agent_service, agent_settings
+from wherry.cli import agent_bundle, agent_limit, agent_machine, agent_service, agent_settings
 from wherry.cli.connected import described, session
 from wherry.cli.options import Description, Group, Mover, NoWait, Yes, name_option
 from wherry.cli.output import answers, confirm
@@ -69,6 +69,7 @@ def delete(
 
 
 agent_bundle.add_to(app)
+app.add_typer(agent_limit.app, name="limit")
 agent_machine.add_to(app)
 agent_service.add_to(app)
 agent_settings.add_to(app)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wherry.cli import job_consent
+from wherry.cli import job_consent, job_schedule
 from wherry.cli.connected import described, session
 from wherry.cli.help import in_panels
 from wherry.cli.job_options import ORDER, job_options
@@ -17,6 +17,7 @@ from wherry.model.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Job definitions: what is copied from where to where.")
 app.add_typer(job_consent.app, name="consent")
+app.add_typer(job_schedule.app, name="schedule")
 
 Name = Annotated[str, name_option("--job-definition-name", "--job", "-j", what="job definition")]
 Agent = Annotated[

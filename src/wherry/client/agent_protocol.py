@@ -77,7 +77,7 @@ class AgentProtocol:
     Calls outside of a lease raise `Unreachable` when no answer came; every call may raise `IdentityGone`.
     What the last answer to a heartbeat said: `key_is_due`, a new key is asked for; `offered`, a version of the agent's
     program that is there to be fetched; `notice`, that this one is old; `bundle`, a support bundle that somebody asks
-    for.  `version` is what it asks for work as.
+    for; `upload_limit`, the agent's bandwidth schedule, as it was told.  `version` is what it asks for work as.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class AgentProtocol:
         self.notice: Notice | None = None
         self.bundle: str | None = None
         self._version = version
+        self.upload_limit: Any = None
         self._door = ProvenConnection(identity, clock)
 
     def close(self) -> None:
@@ -102,6 +103,7 @@ class AgentProtocol:
         self.offered = str(found["package"])[:64] if found.get("package") else None
         asked = str(found.get("bundle") or "")
         self.bundle = asked if ids.GUID.fullmatch(asked) else None
+        self.upload_limit = found.get("uploadLimit")
         with _well_formed():
             self.notice = Notice.from_json(found["notice"]) if found.get("notice") else None
             return float(found.get("interval", HEARTBEAT_SECONDS))

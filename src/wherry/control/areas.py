@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from wherry.control import dispatch, health, housekeeping
+from wherry.control import dispatch, health, housekeeping, scheduler
 from wherry.control.access import Routes
 from wherry.control.agents import bundles, job_status, machine_identity, registration, work
 from wherry.control.arm import areas as arm
@@ -58,4 +58,5 @@ AREAS: tuple[Routes, ...] = (
 CONTEXTS: tuple[Callable[[Plane], AbstractAsyncContextManager[None]], ...] = (
     housekeeping.running,
     dispatch.running,
+    scheduler.running,
 )

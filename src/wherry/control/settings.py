@@ -29,6 +29,7 @@ class Settings:
     less than `credential_margin` is left; `grant` the same for the expiry in a role assignment's condition;
     `idle_access` is how long both outlive the last lease of a run that goes on.
     `audit_keep_days` is how long records of the audit trail are kept at least.
+    `schedule` is how often it is looked for schedules that are due or wait.
     `further_hosts` are names and addresses, with commas between, by which the control plane is reached besides its
     public URL: a private address, say.  `device_flow_networks` is where others than our agents may ask for a device
     code: see `networks`.
@@ -49,6 +50,7 @@ class Settings:
     agent_lost_seconds: float = 900.0
     queued_limit_seconds: float = 86400.0
     reap_seconds: float = 5.0
+    schedule_seconds: float = 5.0
     credential_seconds: float = 900.0
     credential_margin_seconds: float = 600.0
     grant_seconds: float = 900.0

@@ -156,9 +156,15 @@ class Chapters:
             return
         begun = time.perf_counter()
         for folder, entries in chapter.plain:
-            for at in range(0, len(entries), _PARCEL):
+            left = entries
+            while left:
                 self._look()
-                chapter.parcels.append(desk.lane.send(folder, entries[at : at + _PARCEL]))
+                # A limit that is told while this goes on is kept file by file.
+                some = 1 if desk.both.limited else _PARCEL
+                parcel, left = left[:some], left[some:]
+                if desk.both.pacer is not None:
+                    desk.both.pacer.take(sum([entry.size for entry in parcel]))
+                chapter.parcels.append(desk.lane.send(folder, parcel))
         desk.effort.writing += time.perf_counter() - begun
 
     def _land(self, chapter: Chapter) -> None:

@@ -64,6 +64,11 @@ class Both:
         if self.pacer is not None:
             self.pacer.take(size)
 
+    @property
+    def limited(self) -> bool:
+        """Whether it is limited at this moment how much may be sent."""
+        return self.pacer is not None and self.pacer.limited
+
 
 def do(both: Both, deed: Deed) -> list[Row]:
     """Carry out one deed."""

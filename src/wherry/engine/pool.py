@@ -23,7 +23,7 @@ from wherry.engine import given_up
 from wherry.engine.kept_stores import KEPT
 from wherry.engine.lease import SLOTS, LeaseClock, LeaseClocks, boot_time
 from wherry.engine.ledger import Ledger
-from wherry.engine.pacer import Limits, turns
+from wherry.engine.pacer import Limits, MachineLimit, turns
 from wherry.engine.processes import Processes, WorkerDied
 from wherry.engine.remote_ledger import LedgerLine
 from wherry.engine.shared import Sheet
@@ -58,8 +58,14 @@ class Pool:
     """Workers, the table of lease deadlines that they share, and the line by which they reach their ledgers."""
 
     def __init__(
-        self, workers: int | None = None, executor: Executor | None = None, *, fork: bool = False
+        self,
+        workers: int | None = None,
+        executor: Executor | None = None,
+        *,
+        fork: bool = False,
+        governed: bool = False,
     ) -> None:
+        """With `governed` what all workers send together has a limit that `govern` sets."""
         # No more than can hold a lease at once.
         self.workers = min(SLOTS, os.cpu_count() or 1 if workers is None else workers)
         self._watched, self._held = multiprocessing.Pipe(duplex=False)
@@ -72,11 +78,17 @@ class Pool:
         self._line = LedgerLine()
         self._lock = threading.Lock()
         self._paces: dict[str, Sheet] = {}
+        self._machine = MachineLimit() if governed else None
         # How the last worker that was lost has ended.
         self._death = ""
         self._executor = executor or InProcess()
         if not isinstance(self._executor, InProcess):
             self._line.listen()
+
+    def govern(self, rate: float) -> None:
+        """Let all workers together send so many bytes a second from now on: inf for any number, 0 for none."""
+        if self._machine is not None:
+            self._machine.set(rate)
 
     def lease(self) -> LeaseClock:
         """A clock for a new lease."""
@@ -113,10 +125,11 @@ class Pool:
             self._line.take_off(address)
 
     def _limits(self, order: RunOrder) -> Limits | None:
-        """What all workers of a run may send together."""
+        """What all workers of a run, and all of this machine, may send together."""
         bandwidth, requests = order.options.bandwidth, order.options.requests_per_second
+        machine = "" if self._machine is None else self._machine.path
         if bandwidth is None and requests is None:
-            return None
+            return Limits("", None, None, machine) if machine else None
         with self._lock:
             pace = self._paces[order.run] = (
                 self._paces.pop(order.run) if order.run in self._paces else turns()
@@ -124,7 +137,7 @@ class Pool:
             if len(self._paces) > SLOTS:
                 # Of the run that has had no lease for the longest time; whoever has it open keeps it.
                 self._paces.pop(next(iter(self._paces))).close()
-        return Limits(pace.path, bandwidth, requests)
+        return Limits(pace.path, bandwidth, requests, machine)
 
     def _wait(self, future: Future[None], clock: LeaseClock) -> None:
         while True:
@@ -161,6 +174,8 @@ class Pool:
         self._clocks.close()
         for pace in self._paces.values():
             pace.close()
+        if self._machine is not None:
+            self._machine.close()
         self._held.close()
         self._watched.close()
 

@@ -151,6 +151,7 @@ MOVER_OPERATOR = Role(
         f"{_MOVERS}/read",
         f"{_MOVERS}/projects/jobDefinitions/startJob/action",
         f"{_MOVERS}/projects/jobDefinitions/stopJob/action",
+        f"{_MOVERS}/projects/jobDefinitions/reconcileJob/action",
         "Microsoft.Resources/subscriptions/resourceGroups/read",
     ),
     custom=True,

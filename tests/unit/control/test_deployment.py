@@ -164,3 +164,25 @@ def test_the_environment_tells_where_it_was_served(opened, state):
     assert json.loads((state / "deployment.json").read_text())["settings"] == {"lease_seconds": 5}
     with pytest.raises(UsageError, match="not a state directory"):
         environment.text(state.parent)
+
+
+def test_a_database_from_before_schedules_gets_them(state):
+    opened = deployment.create_or_open(state, START)
+    with opened.database.transaction() as conn:
+        for statement in (
+            "DROP TABLE firings",
+            "DROP TABLE schedules",
+            "ALTER TABLE runs DROP COLUMN scheduled_at",
+            "UPDATE alembic_version SET version_num = '0001'",
+        ):
+            conn.execute(text(statement))
+    opened.close()
+    opened = deployment.create_or_open(state, START)
+    with opened.database.snapshot() as conn:
+        for query in (
+            "SELECT scheduled_at FROM runs",
+            "SELECT next_at FROM schedules",
+            "SELECT run FROM firings",
+        ):
+            assert conn.execute(text(query)).all() == []
+    opened.close()

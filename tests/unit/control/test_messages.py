@@ -19,6 +19,15 @@ from wherry.model.errors import ApiError
 from wherry.model.wire import Sighting
 from wherry.trust.principals import Principal
 
+NO_LIMITS: tuple[object, ...] = (
+    {"limitInMbps": -1},
+    {"limitInMbps": True},
+    {"limitInMbps": 2**31},
+    {"limitInMbps": "7"},
+    {},
+    [7],
+    7,
+)
 HALF = "\ud800"
 
 
@@ -87,3 +96,9 @@ def test_a_time_that_nobody_could_show_is_left_out(time: object) -> None:
 @pytest.mark.parametrize("time", [5.0, "1970-01-01T00:00:05Z", "1970-01-01T00:00:05"])
 def test_a_time_is_kept(time: object) -> None:
     assert work._event({"message": "m", "time": time})[0] == 5.0
+
+
+@pytest.mark.parametrize("told", NO_LIMITS)
+def test_a_limit_that_is_none_is_left_out(told: object) -> None:
+    assert "uploadLimit" not in facts_of({"uploadLimit": told})
+    assert facts_of({"uploadLimit": {"limitInMbps": 0}})["uploadLimit"] == {"limitInMbps": 0}

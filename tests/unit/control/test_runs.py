@@ -14,7 +14,7 @@ from wherry.control.services import consents as consents_service
 from wherry.control.services import grants, partition_rows, role_assignments, runs
 from wherry.model.errors import ApiError, RunError
 from wherry.model.ledger import Phase, WorkItem
-from wherry.model.options import CopyMode, Verify
+from wherry.model.options import CopyMode, Preserve, Verify
 from wherry.model.run import RunStatus
 from wherry.trust.roles import BLOB_DATA_CONTRIBUTOR, CONTRIBUTOR, JOB_WRITER, USER_ACCESS_ADMINISTRATOR
 
@@ -114,6 +114,15 @@ def test_ages_are_counted_from_the_start_of_each_run(stage: Stage) -> None:
 
     assert options.newer_than == int(stage.now * 10**9) - 7 * 86400 * 10**9
     assert options.bandwidth == 1_000_000
+
+
+def test_a_job_may_leave_permissions_as_they_are(stage: Stage) -> None:
+    stage.agent("a")
+    plain = stage.run(stage.start(stage.job(agentName="a", preservePermissions=False))).options
+    assert set(plain.preserve) == {Preserve.TIMES, Preserve.XATTRS}
+    told = {"preserve": ["mode", "times"]}
+    own = stage.run(stage.start(stage.job(agentName="a", preservePermissions=False, wherry=told))).options
+    assert set(own.preserve) == {Preserve.MODE, Preserve.TIMES}
 
 
 def test_stop_in_every_state(stage: Stage) -> None:

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from wherry.control.caller import Caller
 from wherry.control.plane import caller, plane, request_id
 from wherry.control.refusals import Refusal
-from wherry.control.services import presence
+from wherry.control.services import bandwidth, presence
 from wherry.control.services.ledger import Holder
 from wherry.model.errors import CODES, ApiError, RunError, Unavailable, UsageError
 from wherry.model.ledger import Token
@@ -103,7 +103,17 @@ def facts_of(body: Json) -> Json:
     ours = {"wherry": {"sshHostKey": key}} if key else {}
     failed = body.get("upgrade")
     trouble = _upgrade_trouble(failed) if isinstance(failed, dict) else {}
-    return {name: value for name, value in told.items() if value not in ("", 0)} | ours | trouble
+    known = {name: value for name, value in told.items() if value not in ("", 0)}
+    return known | ours | trouble | _applied(body)
+
+
+def _applied(body: Json) -> Json:
+    """The limit of bandwidth that an agent tells that it keeps, as long as it is a number."""
+    told = body.get(bandwidth.APPLIED)
+    limit = told.get("limitInMbps") if isinstance(told, dict) else None
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit < 2**31:
+        return {}
+    return {bandwidth.APPLIED: {"limitInMbps": limit}}
 
 
 def _upgrade_trouble(failed: Json) -> Json:

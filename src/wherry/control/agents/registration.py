@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -14,6 +16,7 @@ from wherry.control.services import (
     agent_keys,
     agent_trust,
     agent_versions,
+    bandwidth,
     packages,
     presence,
     registration,
@@ -99,14 +102,16 @@ async def heartbeat(request: Request) -> Response:
     notice = agent_versions.notice_for(service.state, version)
     later = agent_versions.offered_to(service.state, version)
     facts = agent_versions.noted(facts_of(body), notice)
-    change, works, bundle = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
-    if not works and not later:
+    heard = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
+    if not heard.works and not later:
         agent_versions.refuse_unsupported(notice)
     told: Json = {"interval": service.settings.heartbeat_seconds}
-    if change:
+    if heard.change_key:
         told["changeKey"] = True
-    if bundle:
-        told["bundle"] = bundle
+    if heard.bundle:
+        told["bundle"] = heard.bundle
+    if heard.limit is not None:
+        told["uploadLimit"] = heard.limit
     if notice:
         told["notice"] = notice.to_json()
     if later:
@@ -132,10 +137,18 @@ async def offer_key(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _beat(
-    conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float
-) -> tuple[bool, bool, str | None]:
-    """Whether its key is to be changed, whether it is in the middle of work, which support bundle it is asked for."""
+class _Beat(NamedTuple):
+    """What the control plane wants of an agent: a new key, a support bundle, a limit; and whether it is at work."""
+
+    change_key: bool
+    works: bool
+    bundle: str | None
+    limit: Json | None
+
+
+def _beat(conn: Connection, holder: Holder, jkt: str, facts: Json, now: float, offline_at: float) -> _Beat:
     presence.beat(conn, holder.oid, facts, now, offline_at)
-    works, bundle = presence.holds_lease(conn, holder.oid, now), agent_bundles.wanted(conn, holder.key)
-    return agent_keys.due(conn, jkt, now), works, bundle
+    return _Beat(
+        agent_keys.due(conn, jkt, now), presence.holds_lease(conn, holder.oid, now),
+        agent_bundles.wanted(conn, holder.key), bandwidth.told(conn, holder.key),
+    )  # fmt: skip

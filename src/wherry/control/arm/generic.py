@@ -129,10 +129,15 @@ def _list(routes: Routes, kind: ResourceType) -> None:
 def _list_of_subscription(routes: Routes, kind: ResourceType) -> None:
     @routes.get(collection(kind, SUBSCRIPTION), resource(kind.action("read")))
     async def list_under(request: Request) -> Response:
-        check_version(request, kind.provider)
+        version = check_version(request, kind.provider)
         subscription = str(request.path_params["subscription"])
         check_subscription(request, subscription)
         found = await plane(request).database.read(
-            resources.list_under, f"/subscriptions/{subscription}", kind, after_of(request) or "", paging.SIZE
+            resources.list_under,
+            f"/subscriptions/{subscription}",
+            kind,
+            after_of(request) or "",
+            paging.SIZE,
+            version,
         )
         return page(request, found.items, found.after)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -46,7 +47,7 @@ def target_of(request: Request, kind: ResourceType, suffix: str = "", *, parent:
 
     With `parent` the path is a collection of `kind`, and the target what the collection lies in.
     """
-    check_version(request, kind.provider)
+    version = check_version(request, kind.provider)
     path = path_of(request)
     path = path[: len(path) - len(suffix)]
     found = registry.target(path + "/x" if parent else path)
@@ -55,7 +56,7 @@ def target_of(request: Request, kind: ResourceType, suffix: str = "", *, parent:
             404, "InvalidResourceType", f"The path does not name a resource of type '{kind.full}'."
         )
     check_subscription(request, found.id.subscription)
-    return registry.target(str(found.parent_id)) if parent else found
+    return replace(registry.target(str(found.parent_id)) if parent else found, version=version)
 
 
 def check_subscription(request: Request, subscription: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,6 +16,7 @@ from wherry.control.caller import Caller
 from wherry.control.plane import plane
 from wherry.control.services import operations, resources, run_view, runs
 from wherry.control.services.resource_store import Json
+from wherry.control.services.types import versions
 from wherry.control.services.types.registry import Target
 from wherry.control.services.types.storage_mover import (
     AGENT,
@@ -61,6 +63,14 @@ async def stop_job(request: Request) -> Response:
     return await _order(request, "/stopJob", runs.stop)
 
 
+@routes.post(
+    f"{generic.item(JOB_DEFINITION)}/reconcileJob", resource(JOB_DEFINITION.action("reconcileJob/action"))
+)
+async def reconcile_job(request: Request) -> Response:
+    """Have the run of the job looked at anew: what is overdue is taken back, what waits is tried at once."""
+    return await _order(request, "/reconcileJob", runs.reconcile)
+
+
 @routes.get(f"/providers/{PROVIDER}/operations", bearer())
 async def list_operations(request: Request) -> Response:
     """The actions that roles can allow."""
@@ -99,7 +109,7 @@ def _run(conn: Connection, target: Target) -> Json:
     row = run_view.get_run(conn, str(target.id))
     if row is None:
         raise resources.absent(target)
-    return run_view.render_run(row, run_view.access_of(conn, row.id))
+    return _shown(conn, row, target.version)
 
 
 def _runs(conn: Connection, job: Target, after: list[str] | None) -> tuple[list[Json], list[str] | None]:
@@ -108,12 +118,23 @@ def _runs(conn: Connection, job: Target, after: list[str] | None) -> tuple[list[
     rows = run_view.list_runs(conn, key, after=place, limit=paging.SIZE + 1)
     shown = rows[: paging.SIZE]
     following = [repr(shown[-1].created_at), shown[-1].id] if len(rows) > paging.SIZE else None
-    return [run_view.render_run(row, run_view.access_of(conn, row.id)) for row in shown], following
+    return [_shown(conn, row, job.version) for row in shown], following
+
+
+def _shown(conn: Connection, row: Row[Any], version: str) -> Json:
+    told = run_view.shown(conn, row)
+    unknown = versions.hidden(JOB_RUN, version)
+    return told | {"properties": versions.without(told["properties"], unknown)}
 
 
 def _operations() -> list[Json]:
     told = [(kind.action(verb), kind, words) for kind in TYPES for verb, words in _VERBS.items()]
-    for word, verb in (("startJob", "Starts a run of"), ("stopJob", "Stops the run of")):
+    orders = (
+        ("startJob", "Starts a run of"),
+        ("stopJob", "Stops the run of"),
+        ("reconcileJob", "Looks at runs of"),
+    )
+    for word, verb in orders:
         told.append((f"{JOB_DEFINITION.full}/{word}/action", JOB_DEFINITION, verb))
     for name, verb in (
         (agent_bundles.REQUEST, "Asks for a support bundle of"),

@@ -24,6 +24,7 @@ runs = Table(
     Column("status", String, nullable=False, comment="model.run.RunStatus"),
     Column("scan_status", String, nullable=False, comment="model.run.ScanStatus"),
     Column("trigger", String, nullable=False, default="Manual"),
+    Column("scheduled_at", Float, comment="when its schedule was due"),
     Column("options", JSON, nullable=False, comment="model.options.JobOptions, frozen"),
     Column("source", JSON, nullable=False, comment="model.wire.Place"),
     Column("target", JSON, nullable=False, comment="model.wire.Place"),

@@ -12,7 +12,7 @@ from wherry.control.access import Routes
 from wherry.control.caller import Caller
 from wherry.control.pages.frame import asks, do, first_row, form, page, signed_in
 from wherry.control.plane import plane
-from wherry.control.services import consents, overviews, run_view, start_plan
+from wherry.control.services import consents, overviews, run_view, runs, start_plan
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.start_plan import Plan
 from wherry.control.services.types.storage_mover import JOB_DEFINITION
@@ -46,7 +46,7 @@ async def start(request: Request) -> Response:
     """Start the job, as the API does."""
     fields = await form(request)
     job = await plane(request).database.read(_job, asks(request), fields.get("job", ""))
-    await do(request, start_plan.START, job.id, _start, job)
+    await do(request, runs.START, job.id, _start, job)
     return RedirectResponse(f"/start?job={quote(job.id)}", 303)
 
 
@@ -57,7 +57,7 @@ def _job(conn: Connection, caller: Caller, job_id: str) -> Resource:
 def _plan(conn: Connection, caller: Caller, job_id: str, seconds: float) -> tuple[Plan, Json | None]:
     job = _job(conn, caller, job_id)
     latest = run_view.latest_run(conn, job.key)
-    shown = run_view.render_run(latest, run_view.access_of(conn, latest.id)) if latest is not None else None
+    shown = run_view.shown(conn, latest) if latest is not None else None
     return start_plan.of(conn, caller, job, seconds), shown
 
 

@@ -47,7 +47,7 @@ def view(conn: Connection, agent: Resource, properties: Json) -> None:
         told |= {"key": key.jkt, "keyExpiresAt": iso_time(key.expires_at)}
     if upgrade is not None:
         told["upgrade"] = upgrade
-    properties["wherry"] = told
+    properties["wherry"] = properties.get("wherry", {}) | told
     if upgrade is not None and upgrade["code"] == REQUIRED:
         properties["agentStatus"] = "RequiresAttention"
         properties["errorDetails"] = {"code": REQUIRED, "message": upgrade["message"]}

@@ -56,7 +56,7 @@ def _settle(
     # Asked again at each use: what one may not read any more is not read in one's name.
     author = caller.principal.oid if named else None
     changed = resource_store.set_state(conn, caller, found.key, credentialsSetBy=author) or found
-    return Answer(resources.render(conn, target.type, changed), changed.etag, answer.created)
+    return Answer(resources.render(conn, target.type, changed, target.version), changed.etag, answer.created)
 
 
 def _about_secrets(endpoint: Resource) -> tuple[Json, Json]:

@@ -1,5 +1,7 @@
 """Identities of agents: an object id, a client id and a key, made in the transaction that registers an agent.
 
+Endpoints may have one as well, for clients that give it roles.
+
 An identity that is deleted stays as a tombstone with no rights: neither its ids nor its key are ever given again.
 """
 
@@ -72,6 +74,17 @@ def create_agent(
     )
     agent_trust.begin(conn, made.oid, scope_key)
     return made
+
+
+def create_of_resource(conn: Connection, *, name: str, resource_id: str, now: float) -> str:
+    """An identity of a resource, by which roles can be given to it; it has no key, and nobody signs in as it."""
+    oid = str(uuid.uuid4())
+    conn.execute(
+        insert(principals).values(
+            oid=oid, kind="agent", name=name, client_id=str(uuid.uuid4()), resource_id=resource_id, created_at=now
+        )
+    )  # fmt: skip
+    return oid
 
 
 def find_agent(conn: Connection, oid: str) -> AgentIdentity | None:

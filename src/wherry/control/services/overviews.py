@@ -76,7 +76,7 @@ class TargetLine:
 
 @dataclass(frozen=True, slots=True)
 class StandingLine:
-    """A consent to all starts of a job."""
+    """A consent to all starts of a job, or to those by its schedule."""
 
     job: str
     role: str
@@ -85,6 +85,7 @@ class StandingLine:
     author: str
     created_at: float
     until_at: float
+    scheduled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def standing(conn: Connection, caller: Caller) -> list[StandingLine]:
     return [
         StandingLine(
             _id(conn, row.job_key), ROLES[row.role].name, row.scope, row.agents.rpartition("/")[2],
-            _name(conn, row.author), row.created_at, row.until_at,
+            _name(conn, row.author), row.created_at, row.until_at, row.run == consent_rows.SCHEDULE,
         )
         for row in rows
         if row.scope in visible

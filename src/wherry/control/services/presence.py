@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from wherry.control.db.tables_identity import principals
 from wherry.control.db.tables_ledger import agent_presence, partitions, waiters
-from wherry.control.services import resource_store
+from wherry.control.services import bandwidth, resource_store
 from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.run_state import RunState
 from wherry.model.outcomes import iso_time
@@ -124,7 +124,10 @@ def view_agent(conn: Connection, agent: Resource, properties: Json) -> None:
     row = conn.execute(select(agent_presence).where(agent_presence.c.agent_key == agent.key)).first()
     if row is None:
         return
-    properties |= row.facts
+    properties |= {name: value for name, value in row.facts.items() if name != bandwidth.APPLIED}
+    limit = bandwidth.shown(agent, row.facts, time.time())
+    if limit:
+        properties["wherry"] = properties.get("wherry", {}) | limit
     properties["lastStatusUpdate"] = iso_time(row.seen_at)
     if properties.get("agentStatus") in _PASSING:
         properties["agentStatus"] = _status(conn, row.oid, row.offline_at)

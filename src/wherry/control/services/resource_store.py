@@ -22,7 +22,7 @@ from wherry.model.errors import ApiError
 
 Json = dict[str, Any]
 
-MOST_BESIDE = 5_000
+MOST_BESIDE = 20_000
 MOST_IN_GROUP = 50_000
 """How many resources there may be: of one kind in one place, of all kinds in a resource group."""
 

@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import operations, resource_store, role_assignments
+from wherry.control.services import identities, operations, resource_store, role_assignments
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
+from wherry.control.services.types import versions
 from wherry.control.services.types.registry import TYPES, Target
 from wherry.control.services.types.resource_groups import GROUP
 from wherry.control.services.types.schema import ResourceType, invalid, keep_fixed, merged, read
@@ -27,6 +28,7 @@ from wherry.model.errors import ApiError, UsageError
 from wherry.model.outcomes import iso_time
 
 _LOCATION = re.compile(r"[a-z0-9]{1,40}")
+_OF_SYSTEM = "SystemAssigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Page:
 def get(conn: Connection, target: Target) -> Answer:
     """The resource; 404 that names what is missing."""
     found = require(conn, target)
-    return Answer(render(conn, target.type, found), found.etag)
+    return Answer(render(conn, target.type, found, target.version), found.etag)
 
 
 def require(conn: Connection, target: Target) -> Resource:
@@ -99,8 +101,10 @@ def put(
         check_name(target)
     location = _location(target.type, body, old)
     tagged = tags_of(body.get("tags")) if target.type.tracked else {}
-    identity = _identity(target.type, body)
-    draft = _draft(caller, target, parent, old, _properties(body))
+    unknown = versions.hidden(target.type, target.version)
+    told = versions.carried(_properties(body), unknown, old.properties if old else {})
+    draft = _draft(caller, target, parent, old, told)
+    identity = _identity(conn, caller, target, {} if "identity" in unknown else body, old, draft.id)
     target.type.rules.prepare(conn, draft)
     columns: Json = {
         "properties": draft.properties,
@@ -115,7 +119,9 @@ def put(
         )  # fmt: skip
     else:
         written = resource_store.rewrite(conn, caller, old.key, **columns)
-    return Answer(render(conn, target.type, written), written.etag, old is None, draft.secret)
+    target.type.rules.settle(conn, draft, written)
+    shown = render(conn, target.type, written, target.version)
+    return Answer(shown, written.etag, old is None, draft.secret)
 
 
 def patch(
@@ -124,13 +130,18 @@ def patch(
     """Change what the body names of an existing resource; `tags` are replaced as a whole."""
     old = require(conn, target)
     conditions.check(old)
-    draft = _draft(caller, target, _parent(conn, target), old, merged(old.properties, _properties(body)))
+    unknown = versions.hidden(target.type, target.version)
+    told = versions.without(_properties(body), unknown)
+    draft = _draft(caller, target, _parent(conn, target), old, merged(old.properties, told))
     target.type.rules.prepare(conn, draft)
-    columns: Json = {"properties": draft.properties, "state": draft.state}
+    identity = _identity(conn, caller, target, {} if "identity" in unknown else body, old, draft.id)
+    columns: Json = {"properties": draft.properties, "state": draft.state, "identity": identity}
     if target.type.tracked and body.get("tags") is not None:
         columns["tags"] = tags_of(body["tags"])
     written = resource_store.rewrite(conn, caller, old.key, **columns)
-    return Answer(render(conn, target.type, written), written.etag, secret=draft.secret)
+    target.type.rules.settle(conn, draft, written)
+    shown = render(conn, target.type, written, target.version)
+    return Answer(shown, written.etag, secret=draft.secret)
 
 
 def delete(
@@ -157,25 +168,29 @@ def list_in(conn: Connection, target: Target, kind: ResourceType, after: str, li
         _parent(conn, target)
         raise absent(target) if target.type is GROUP else _no_parent(str(target.id))
     return _page(
-        conn, kind, resource_store.children(conn, parent.key, kind.key, after=after, limit=limit + 1), limit
-    )
+        conn, kind, resource_store.children(conn, parent.key, kind.key, after=after, limit=limit + 1), limit,
+        target.version,
+    )  # fmt: skip
 
 
-def list_under(conn: Connection, scope: str, kind: ResourceType, after: str, limit: int) -> Page:
+def list_under(
+    conn: Connection, scope: str, kind: ResourceType, after: str, limit: int, version: str = ""
+) -> Page:
     """A page of the resources of `kind` anywhere below `scope`, a subscription."""
     found = resource_store.under(conn, ids.key(scope), kind.key, after=after, limit=limit + 1)
-    return _page(conn, kind, found, limit)
+    return _page(conn, kind, found, limit, version)
 
 
-def render(conn: Connection, kind: ResourceType, found: Resource) -> Json:
-    """A resource as it is answered: what has no value is left out."""
+def render(conn: Connection, kind: ResourceType, found: Resource, version: str = "") -> Json:
+    """A resource as it is answered: what has no value is left out, and what the version does not know."""
+    unknown = versions.hidden(kind, version)
     properties: Json = found.properties | found.state
     kind.rules.view(conn, found, properties)
     properties["provisioningState"] = "Succeeded"
     body: Json = {"id": found.id, "name": found.name, "type": kind.shown}
     if kind.tracked:
         body |= {"location": found.location, "tags": found.tags}
-    if found.identity:
+    if found.identity and "identity" not in unknown:
         body["identity"] = found.identity
     body["systemData"] = {
         "createdBy": found.created_by,
@@ -185,7 +200,7 @@ def render(conn: Connection, kind: ResourceType, found: Resource) -> Json:
         "lastModifiedByType": found.modified_by_type,
         "lastModifiedAt": iso_time(found.modified_at),
     }
-    return body | {"properties": properties}
+    return body | {"properties": versions.without(properties, unknown)}
 
 
 def absent(target: Target) -> ApiError:
@@ -207,10 +222,10 @@ def _names(header: str, etag: str) -> bool:
     return bool({"*", etag} & {one.strip() for one in header.split(",")})
 
 
-def _page(conn: Connection, kind: ResourceType, found: list[Resource], limit: int) -> Page:
+def _page(conn: Connection, kind: ResourceType, found: list[Resource], limit: int, version: str) -> Page:
     shown = found[:limit]
     after = shown[-1].key if len(found) > limit else None
-    return Page([render(conn, kind, one) for one in shown], after)
+    return Page([render(conn, kind, one, version) for one in shown], after)
 
 
 def _parent(conn: Connection, target: Target) -> Resource | None:
@@ -332,10 +347,22 @@ def tags_of(told: Any) -> dict[str, str]:
     return dict(told)
 
 
-def _identity(kind: ResourceType, body: Json) -> Json | None:
-    told = body.get("identity")
-    if told is None or not kind.identity:
-        return None
-    if not isinstance(told, dict) or str(told.get("type", "")).lower() != "none":
-        raise invalid("identity.type", "Identities of endpoints are not served yet.", "NotServedYet")
-    return {"type": "None"}
+def _identity(
+    conn: Connection, caller: Caller, target: Target, body: Json, old: Resource | None, resource_id: str
+) -> Json | None:
+    """The identity that a request asks for, made or ended; a request that does not speak of it leaves it."""
+    told, known = body.get("identity"), old.identity if old else None
+    if told is None or not target.type.identity:
+        return known
+    wanted = str(told.get("type", "")).lower() if isinstance(told, dict) else ""
+    if wanted not in ("none", _OF_SYSTEM.lower()):
+        raise invalid("identity.type", "Identities are of type SystemAssigned or None here.", "NotServedYet")
+    has = (known or {}).get("principalId")
+    if wanted == "none":
+        if has:
+            identities.delete_agent(conn, has, caller.now)
+        return {"type": "None"}
+    if has:
+        return known
+    oid = identities.create_of_resource(conn, name=target.id.name, resource_id=resource_id, now=caller.now)
+    return {"type": _OF_SYSTEM, "principalId": oid, "tenantId": caller.principal.tenant}

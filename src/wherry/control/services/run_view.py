@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select, tuple_
 from wherry.control.db.tables_credentials import run_credentials
 from wherry.control.db.tables_ledger import grant_uses, run_work
 from wherry.control.db.tables_runs import runs
-from wherry.control.services import credentials
+from wherry.control.services import bandwidth, credentials
 from wherry.control.services.resource_store import Json
 from wherry.model import ids
 from wherry.model.drivers import BLOB_SAS
@@ -30,14 +30,14 @@ _ACCESS = {
 _ENDED = tuple(status.value for status in TERMINAL)
 
 
-def render_run(row: Row[Any], access: Json | None = None) -> Json:
+def render_run(row: Row[Any], access: Json | None = None, status: str = "") -> Json:
     """A row of `runs` as a resource of type jobRuns; what has no value yet is left out.
 
-    `access` is what `access_of` tells of the run.
+    `access` is what `access_of` tells of the run, `status` what it is shown as instead of what is written.
     """
     mover = row.resource_id.lower().rpartition("/projects/")[0]
     properties: Json = {
-        "status": row.status,
+        "status": status or row.status,
         "scanStatus": row.scan_status if row.scan_status != ScanStatus.NOT_STARTED else None,
         "agentName": row.agent_name,
         "agentResourceId": f"{row.resource_id[: len(mover)]}/agents/{row.agent_name}"
@@ -46,6 +46,7 @@ def render_run(row: Row[Any], access: Json | None = None) -> Json:
         "executionStartTime": _time(row.started_at),
         "executionEndTime": _time(row.ended_at),
         "triggerType": row.trigger if row.trigger != "Manual" else None,
+        "scheduledExecutionTime": _time(row.scheduled_at),
         "lastStatusUpdate": _time(row.updated_at),
         **_counters(row.counters),
         "sourceName": row.source_name,
@@ -67,6 +68,11 @@ def render_run(row: Row[Any], access: Json | None = None) -> Json:
         "systemData": _system_data(row),
         "properties": {name: value for name, value in properties.items() if value is not None},
     }
+
+
+def shown(conn: Connection, row: Row[Any]) -> Json:
+    """A run with its access, paused while the agents that work on it are."""
+    return render_run(row, access_of(conn, row.id), bandwidth.status_of(conn, row))
 
 
 def get_run(conn: Connection, run_id: str) -> Row[Any] | None:

@@ -23,6 +23,7 @@ from wherry.control.services import (
     consents,
     grants,
     partition_rows,
+    phases,
     presence,
     resource_store,
     run_end,
@@ -37,12 +38,20 @@ from wherry.model import ids
 from wherry.model import run as life
 from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.ledger import Part, Phase, Span
-from wherry.model.options import JobOptions
+from wherry.model.options import JobOptions, Preserve
+from wherry.model.outcomes import iso_time
 from wherry.model.run import Event, RunStatus, ScanStatus
 from wherry.model.wire import Place
 from wherry.trust.roles import Role
 
 JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
+START = "Microsoft.StorageMover/storageMovers/projects/jobDefinitions/startJob/action"
+"""The action of a role that lets somebody start a job."""
+
+BESIDE_OPTIONS = ("agentGroup", "timeZone", "onOverlap")
+"""What `properties.wherry` of a job holds besides the options of its runs."""
+
+_WITHOUT_PERMISSIONS = (Preserve.TIMES, Preserve.XATTRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,8 @@ class Undertaking:
         return grants.role_for(self.job.properties["copyMode"] == "Mirror")
 
 
-def start(conn: Connection, caller: Caller, job_key: str) -> str:
-    """Start a run of a job; answers the id of the run.
+def start(conn: Connection, caller: Caller, job_key: str, due: float | None = None) -> str:
+    """Start a run of a job; answers the id of the run.  `due`: by its schedule, in the name of who enabled that.
 
     409 `JobAlreadyRunning` or with the `AZSM` code of what is in the way, 400 for a job that cannot run as it is, 403
     when the caller may not let the agent into the target.
@@ -85,12 +94,26 @@ def start(conn: Connection, caller: Caller, job_key: str) -> str:
     found = survey(conn, job.key)
     _refuse_containment(found.source.place, found.target.place)
     run = str(uuid.uuid4())
-    resource_id = _write(conn, caller, job, run, found.workers, found.source, found.target)
+    resource_id = _write(conn, caller, run, found, due)
     _claim(conn, run, found.target.place, found.workers)
-    _consent(conn, caller, run, found)
+    _consent(conn, caller, run, found, scheduled=due is not None)
     partition_rows.add(conn, run, [Part(Phase.COPY, Span())])
-    run_log.tell(conn, run, f"Started by {caller.name}.", caller.now)
+    _tell_start(conn, caller, run, due)
     wakeups.stir(conn)
+    return resource_id
+
+
+def fail(conn: Connection, caller: Caller, job_key: str, due: float, trouble: RunError) -> str:
+    """A run that its schedule could not start, as one that has failed; answers its id.
+
+    Raises `ApiError` where the job does not even say what it would do.
+    """
+    run = str(uuid.uuid4())
+    resource_id = _write(conn, caller, run, survey(conn, job_key), due)
+    _tell_start(conn, caller, run, due)
+    state = run_state.load(conn, run)
+    if state is not None:
+        run_end.finish(conn, state, life.failed(trouble.code, trouble.detail), caller.now)
     return resource_id
 
 
@@ -120,6 +143,20 @@ def stop(conn: Connection, caller: Caller, job_key: str) -> str:
         run_end.finish(conn, run, run_end.CANCELED, caller.now)
     wakeups.stir(conn)
     return run.resource_id
+
+
+def reconcile(conn: Connection, caller: Caller, job_key: str) -> str:
+    """Look at the run of a job anew; answers its id.  409 `JobNotRunning` when none is going."""
+    job = _job(conn, job_key)
+    going = run_view.active_run(conn, job_key=job.key)
+    found = run_view.get_run(conn, going) if going else None
+    if found is None:
+        raise ApiError(409, "JobNotRunning", f"No run of the job definition '{job.name}' is going on.")
+    run_state.change_work(conn, found.id, not_before_at=0.0)
+    phases.settle(conn, found.id, caller.now)
+    run_log.tell(conn, found.id, f"{caller.name} asked to look at the run anew.", caller.now)
+    wakeups.stir(conn)
+    return str(found.resource_id)
 
 
 def refusal(trouble: RunError) -> ApiError:
@@ -175,17 +212,35 @@ def _claim(conn: Connection, run: str, target: Place, workers: Workers) -> None:
         raise refusal(busy) from busy
 
 
-def _consent(conn: Connection, caller: Caller, run: str, found: Undertaking) -> None:
-    """Write down who lets the agents into the target; nothing when all of them may enter already.
+def _tell_start(conn: Connection, caller: Caller, run: str, due: float | None) -> None:
+    how = "" if due is None else f" by the schedule, which was due at {iso_time(due)}"
+    run_log.tell(conn, run, f"Started by {caller.name}{how}.", caller.now)
 
-    That is the caller, or who has consented to all runs of the job beforehand.
+
+def needs_consent(conn: Connection, found: Undertaking, now: float) -> bool:
+    """Whether somebody has to let the agents into the target: not when all of them may enter already."""
+    role, scope = found.role, found.target.scope
+    return not all(grants.suffices_without_us(conn, oid, role, scope, now) for oid in found.workers.oids)
+
+
+def _consent(conn: Connection, caller: Caller, run: str, found: Undertaking, *, scheduled: bool) -> None:
+    """Write down who lets the agents into the target; nothing when nobody has to.
+
+    That is the caller, or who has consented beforehand to all runs of the job or to those of its schedule.
     """
     role, scope = found.role, found.target.scope
-    if all(grants.suffices_without_us(conn, oid, role, scope, caller.now) for oid in found.workers.oids):
+    if not needs_consent(conn, found, caller.now):
         return
     basis = None
-    if not authorization.decide(conn, caller.principal, consents.ASSIGN, scope, caller.now).allowed:
-        basis = consents.find_standing(conn, found.job.key, scope, role.guid, found.workers.key, caller.now)
+    if (
+        scheduled
+        or not authorization.decide(conn, caller.principal, consents.ASSIGN, scope, caller.now).allowed
+    ):
+        basis = consents.find_standing(
+            conn, found.job.key, scope, role.guid, found.workers.key, caller.now, scheduled=scheduled
+        )
+        if basis is None and scheduled:
+            raise refusal(RunError("AZSM1024", "The consent to the schedule has ended: enable it again."))
         if basis is None:
             caller.authorize(conn, consents.ASSIGN, scope)
     consents.record(
@@ -197,8 +252,11 @@ def _consent(conn: Connection, caller: Caller, run: str, found: Undertaking) -> 
 
 def _options(job: Resource, now: float) -> JobOptions:
     told: Json = dict(job.properties.get("wherry") or {})
-    told.pop("agentGroup", None)
+    for name in BESIDE_OPTIONS:
+        told.pop(name, None)
     told["mode"] = job.properties["copyMode"]
+    if job.properties.get("preservePermissions") is False:
+        told.setdefault("preserve", list(_WITHOUT_PERMISSIONS))
     if job.properties.get("dataIntegrityValidation") == "SaveVerifyFileMD5":
         told.setdefault("verify", "readback")
     try:
@@ -207,16 +265,16 @@ def _options(job: Resource, now: float) -> JobOptions:
         raise ApiError(400, "InvalidProperty", str(refused), "properties.wherry") from refused
 
 
-def _write(
-    conn: Connection, caller: Caller, job: Resource, run: str, workers: Workers, source: Side, target: Side
-) -> str:
+def _write(conn: Connection, caller: Caller, run: str, found: Undertaking, due: float | None) -> str:
+    job, workers, source, target = found.job, found.workers, found.source, found.target
     resource_id = f"{job.id}/jobRuns/{run}"
     values: Mapping[str, Any] = {
         "id": run, "key": ids.key(resource_id), "resource_id": resource_id, "job_key": job.key, "name": run,
         "mover_key": ids.key(job.id.partition("/projects/")[0]),
         "agent_name": None if workers.grouped else workers.name,
         "agent_key": None if workers.grouped else workers.key,
-        "status": str(RunStatus.QUEUED), "scan_status": str(ScanStatus.NOT_STARTED), "trigger": "Manual",
+        "status": str(RunStatus.QUEUED), "scan_status": str(ScanStatus.NOT_STARTED),
+        "trigger": "Manual" if due is None else "Scheduled", "scheduled_at": due,
         "options": _options(job, caller.now).to_json(),
         "source": source.place.to_json(), "target": target.place.to_json(),
         "source_name": source.endpoint.name, "target_name": target.endpoint.name,

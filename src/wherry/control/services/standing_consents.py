@@ -64,6 +64,7 @@ def render(conn: Connection, job: Resource, row: Row[Any]) -> Json:
         "name": row.id,
         "type": "microsoft.storagemover/storagemovers/projects/jobdefinitions/consents",
         "properties": {
+            "use": "Schedule" if row.run == consents.SCHEDULE else "AnyStart",
             "scope": row.scope,
             "roleName": ROLES[row.role].name,
             "agents": row.agents.rpartition("/")[2],

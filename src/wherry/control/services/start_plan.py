@@ -16,12 +16,9 @@ from wherry.control.db.tables_identity import principals
 from wherry.control.services import consents, grants, role_assignments, runs
 from wherry.control.services.resource_store import Resource
 from wherry.control.services.runs import Undertaking
-from wherry.control.services.types.storage_mover import JOB_DEFINITION
 from wherry.model.errors import ApiError
 from wherry.trust import policy
 from wherry.trust.roles import ROLES
-
-START = JOB_DEFINITION.action("startJob/action")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def of(conn: Connection, caller: Caller, job: Resource, seconds: float) -> Plan:
 
 def start(conn: Connection, caller: Caller, job: Resource) -> str:
     """Start a job as `caller`, who needs the right to; answers the id of the run."""
-    caller.authorize(conn, START, job.id)
+    caller.authorize(conn, runs.START, job.id)
     return runs.start(conn, caller, job.key)
 
 

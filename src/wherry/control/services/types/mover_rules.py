@@ -6,12 +6,24 @@ machine.  Called by `services.resources` inside the transaction of the request.
 
 from __future__ import annotations
 
+import uuid
+
 from sqlalchemy import Connection
 
 from wherry.control.caller import Caller
-from wherry.control.services import agents, consents, resource_store, run_sides, run_view
+from wherry.control.services import (
+    agents,
+    bandwidth,
+    consents,
+    identities,
+    resource_store,
+    run_sides,
+    run_view,
+    schedules,
+)
 from wherry.control.services.draft import Draft
 from wherry.control.services.resource_store import Json, Resource
+from wherry.control.services.types import mover_values as values
 from wherry.control.services.types.schema import invalid
 from wherry.model import ids
 from wherry.model.drivers import DRIVERS
@@ -19,6 +31,7 @@ from wherry.model.errors import ApiError
 
 _AGENT = agents.TYPE
 _GROUP = "microsoft.storagemover/storagemovers/agentgroups"
+_CONNECTION = "microsoft.storagemover/storagemovers/connections"
 _JOB = "microsoft.storagemover/storagemovers/projects/jobdefinitions"
 
 PAIRS = frozenset(
@@ -71,13 +84,45 @@ def release_group(conn: Connection, group: Resource, _caller: Caller, root: Reso
             raise ApiError(409, "AgentGroupInUse", f"The job definition '{job.id}' names this group.")
 
 
-def release_endpoint(conn: Connection, endpoint: Resource, _caller: Caller, _root: Resource) -> None:
-    """An endpoint that a run uses stays until the run ends."""
+def prepare_connection(_conn: Connection, draft: Draft) -> None:
+    """A connection waits for approval, which nobody here can give; a later PUT changes nothing, as in Azure."""
+    if draft.old is not None:
+        draft.properties = dict(draft.old.properties)
+        return
+    name = draft.id.rpartition("/")[2]
+    draft.state = {"connectionStatus": "Pending", "privateEndpointName": f"{name}-{uuid.uuid4()}"}
+
+
+def release_connection(conn: Connection, connection: Resource, caller: Caller, root: Resource) -> None:
+    """A connection that a running job names stays; job definitions forget one that goes."""
+    if root.key != connection.key:
+        return
+    for job in resource_store.under(conn, str(connection.parent_key), _JOB):
+        named = job.properties.get("connections", [])
+        left = [one for one in named if ids.key(one) != connection.key]
+        if left == named:
+            continue
+        run = run_view.active_run(conn, job_key=job.key)
+        if run is not None:
+            raise ApiError(
+                409, "ConnectionInUse", f"The job run '{run}' is of a job that names this connection."
+            )
+        properties = {name: value for name, value in job.properties.items() if name != "connections"}
+        if left:
+            properties["connections"] = left
+        resource_store.rewrite(conn, caller, job.key, properties=properties)
+
+
+def release_endpoint(conn: Connection, endpoint: Resource, caller: Caller, _root: Resource) -> None:
+    """An endpoint that a run uses stays until the run ends; its identity goes with it."""
     run = run_view.active_run(conn, endpoint=endpoint.id)
     if run is not None:
         raise ApiError(
             409, "EndpointInUse", f"The job run '{run}' uses this endpoint. Stop it, or wait for its end."
         )
+    oid = (endpoint.identity or {}).get("principalId")
+    if oid:
+        identities.delete_agent(conn, oid, caller.now)
 
 
 def view_endpoint(conn: Connection, endpoint: Resource, properties: Json) -> None:
@@ -93,27 +138,87 @@ def view_endpoint(conn: Connection, endpoint: Resource, properties: Json) -> Non
 
 
 def prepare_job(conn: Connection, draft: Draft) -> None:
-    """Endpoints and agents by name, as ids; the kinds of endpoints must fit."""
-    properties = draft.properties
-    if "jobType" in properties:
+    """Endpoints and agents by name, as ids; the kinds of endpoints must fit.
+
+    What was named before and is gone since does not keep a job from being changed otherwise: its next start says so.
+    """
+    if "jobType" in draft.properties:
         raise invalid("properties.jobType", "Only OnPremToCloud is served yet.", "NotServedYet")
     mover = draft.container.id.rpartition("/projects/")[0]
-    source = _endpoint(conn, mover, properties["sourceName"], "properties.sourceName")
-    target = _endpoint(conn, mover, properties["targetName"], "properties.targetName")
-    _fit(source, target)
-    draft.state = {"sourceResourceId": source.id, "targetResourceId": target.id}
-    wherry = properties.get("wherry", {})
-    if "agentName" in properties:
-        if "agentGroup" in wherry:
-            raise invalid("properties.wherry.agentGroup", "Name an agent or a group of agents, not both.")
-        agent = _of_mover(conn, mover, "agents", properties["agentName"])
-        if agent is None:
-            message = f"There is no agent '{properties['agentName']}' in this mover."
-            raise invalid("properties.agentName", message, "AgentNotFound")
-        draft.state["agentResourceId"] = agent.id
-    if "agentGroup" in wherry and _of_mover(conn, mover, "agentGroups", wherry["agentGroup"]) is None:
-        message = f"There is no agent group '{wherry['agentGroup']}' in this mover."
+    _prepare_places(conn, draft, mover)
+    _prepare_workers(conn, draft, mover)
+    _prepare_connections(conn, draft, mover)
+    _prepare_schedule(draft)
+
+
+def _prepare_places(conn: Connection, draft: Draft, mover: str) -> None:
+    found: list[Resource] = []
+    for which in ("source", "target"):
+        name = draft.properties[f"{which}Name"]
+        one = _of_mover(conn, mover, "endpoints", name)
+        if one is None and draft.old is None:
+            message = f"There is no endpoint '{name}' in this mover."
+            raise invalid(f"properties.{which}Name", message, "EndpointNotFound")
+        if one is not None:
+            draft.state[f"{which}ResourceId"] = one.id
+            found.append(one)
+    if len(found) == len(("source", "target")):
+        _fit(*found)
+
+
+def _prepare_workers(conn: Connection, draft: Draft, mover: str) -> None:
+    properties, before = draft.properties, {} if draft.old is None else draft.old.properties
+    group, name = properties.get("wherry", {}).get("agentGroup"), properties.get("agentName")
+    kept = draft.state.pop("agentResourceId", None)
+    if name is not None and group is not None:
+        raise invalid("properties.wherry.agentGroup", "Name an agent or a group of agents, not both.")
+    if name is not None:
+        agent = _of_mover(conn, mover, "agents", name)
+        if agent is None and name != before.get("agentName"):
+            raise invalid(
+                "properties.agentName", f"There is no agent '{name}' in this mover.", "AgentNotFound"
+            )
+        draft.state["agentResourceId"] = kept if agent is None else agent.id
+    changed = group is not None and group != before.get("wherry", {}).get("agentGroup")
+    if changed and _of_mover(conn, mover, "agentGroups", group) is None:
+        message = f"There is no agent group '{group}' in this mover."
         raise invalid("properties.wherry.agentGroup", message, "AgentGroupNotFound")
+
+
+def _prepare_connections(conn: Connection, draft: Draft, mover: str) -> None:
+    """Connections are those of the mover, each once; none is as if nothing was said."""
+    found: dict[str, str] = {}
+    for at, told in enumerate(draft.properties.pop("connections", [])):
+        one = resource_store.find(conn, told, _CONNECTION) if told.startswith("/") else None
+        if one is None or ids.key(one.id).rpartition("/connections/")[0] != ids.key(mover):
+            target = f"properties.connections[{at}]"
+            raise invalid(target, "The id of a connection of this mover is expected.", "ConnectionNotFound")
+        found[one.key] = one.id
+    if found:
+        draft.properties["connections"] = list(found.values())
+
+
+def _prepare_schedule(draft: Draft) -> None:
+    """A schedule that can come, within the original's bounds; one that asks for nothing is none."""
+    told = draft.properties.get("schedule")
+    found = values.schedule(draft.properties)
+    if found is None:
+        draft.properties.pop("schedule", None)
+        return
+    if draft.old is not None and draft.old.properties.get("schedule") == told:
+        return
+    for name, at, days in (
+        ("startDate", found.start, schedules.LONGEST_AHEAD_DAYS),
+        ("endDate", found.end or 0.0, schedules.LONGEST_DAYS),
+    ):
+        if at > draft.caller.now + days * schedules.DAY:
+            raise invalid(f"properties.schedule.{name}", f"It lies at most {days} days ahead.")
+
+
+def settle_job(conn: Connection, draft: Draft, job: Resource) -> None:
+    """Enable, change or disable the schedule of a job that was written."""
+    before = {} if draft.old is None else draft.old.properties
+    schedules.settle(conn, draft.caller, job, values.schedule(job.properties), before)
 
 
 def release_job(conn: Connection, job: Resource, caller: Caller, _root: Resource) -> None:
@@ -132,20 +237,16 @@ def view_job(conn: Connection, job: Resource, properties: Json) -> None:
     if latest is not None:
         properties["latestJobRunName"] = latest.name
         properties["latestJobRunResourceId"] = latest.resource_id
-        properties["latestJobRunStatus"] = latest.status
+        properties["latestJobRunStatus"] = bandwidth.status_of(conn, latest)
+    if "schedule" in job.properties:
+        told = schedules.view(conn, job, values.schedule(job.properties))
+        properties["wherry"] = properties.get("wherry", {}) | told
 
 
 def _of_mover(conn: Connection, mover: str, kind: str, name: str) -> Resource | None:
     if "/" in name:
         return None
     return resource_store.find(conn, f"{mover}/{kind}/{name}", f"microsoft.storagemover/storagemovers/{kind}")
-
-
-def _endpoint(conn: Connection, mover: str, name: str, target: str) -> Resource:
-    found = _of_mover(conn, mover, "endpoints", name)
-    if found is None:
-        raise invalid(target, f"There is no endpoint '{name}' in this mover.", "EndpointNotFound")
-    return found
 
 
 def _fit(source: Resource, target: Resource) -> None:

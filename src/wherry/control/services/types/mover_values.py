@@ -10,14 +10,15 @@ import ssl
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from wherry.control.services.runs import BESIDE_OPTIONS
 from wherry.control.services.secret_uris import SecretUri
 from wherry.control.services.types.addresses import service_url
 from wherry.control.services.types.schema import Json, invalid
-from wherry.model import ids, names
+from wherry.model import ids, local_times, names, schedules
 from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.options import JobOptions
+from wherry.model.schedules import DAYS, Overlap, Schedule
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ENDPOINT_TYPES = (
     "LocalMount", "AzureStorageBlobContainer", "NfsMount", "SmbMount", "S3WithHMAC", "AzureStorageSmbFileShare",
     "AzureStorageNfsFileShare", "AzureMultiCloudConnector",
@@ -29,6 +30,12 @@ HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
 SHARE = re.compile(r"[^\x00-\x1f\\/:*?\"<>|\[\]+=;,]{1,80}")
 STORAGE_ACCOUNT = "microsoft.storage/storageaccounts"
 MACHINE = "microsoft.hybridcompute/machines"
+PRIVATE_LINK_SERVICE = "microsoft.network/privatelinkservices"
+
+TOLD_OF_SCHEDULES = frozenset(
+    {"nextRuns", "nextRunsWhenEnabled", "lastFiring", "scheduledBy", "waitingSince"}
+)
+"""What an answer tells of a job's schedule under `properties.wherry`; ignored in requests."""
 
 _LEADS_ELSEWHERE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\\0]")
 _LONGEST_PATH = 4096
@@ -52,6 +59,11 @@ def storage_account_id(value: str, target: str) -> str:
 def machine_id(value: str, target: str) -> str:
     """The id of a machine."""
     return _id_of(MACHINE, "machine (Microsoft.HybridCompute/machines)", value, target)
+
+
+def private_link_service(value: str, target: str) -> str:
+    """The id of a private link service, which is somebody else's to know."""
+    return _id_of(PRIVATE_LINK_SERVICE, "private link service (Microsoft.Network)", value, target)
 
 
 def container_name(value: str, target: str) -> str:
@@ -127,8 +139,11 @@ def half_hour(value: int, target: str) -> int:
     return value
 
 
-def week(value: Json, target: str) -> Json:
-    """An upload schedule: times in order, each day once in a recurrence, no two windows of a day overlapping."""
+def week(value: Json, target: str) -> Json | None:
+    """An upload schedule: times in order, each day once in a recurrence, no two windows of a day overlapping.
+
+    One without windows clears it.
+    """
     windows: dict[str, list[tuple[int, int]]] = {day: [] for day in DAYS}
     for at, one in enumerate(value.get("weeklyRecurrences", [])):
         here = f"{target}.weeklyRecurrences[{at}]"
@@ -141,7 +156,7 @@ def week(value: Json, target: str) -> Json:
             if any(begin < other_end and other_begin < end for other_begin, other_end in windows[day]):
                 raise invalid(here, f"It overlaps another recurrence on {day}.")
             windows[day].append((begin, end))
-    return value
+    return value if value.get("weeklyRecurrences") else None
 
 
 def _minutes(time: Json, target: str) -> int:
@@ -151,22 +166,69 @@ def _minutes(time: Json, target: str) -> int:
     return minutes
 
 
-def no_schedule(value: Json, target: str) -> None:
-    """Schedules are not served yet; one that asks for nothing is ignored."""
-    if value.get("isActive") or value.get("frequency") not in (None, "None"):
-        raise invalid(target, "Schedules are not served yet; they come in a later version.", "NotServedYet")
+def date_time(value: str, target: str) -> str:
+    """A date and time, as it is answered: in UTC, without fractions."""
+    try:
+        return schedules.written(schedules.moment(value))
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
+
+
+def repeat_interval(value: str, target: str) -> str:
+    """How many hours there are between the firings of an hourly schedule."""
+    try:
+        schedules.hours(value)
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
+    return value
+
+
+def schedule(properties: Json) -> Schedule | None:
+    """The schedule of a job definition, which is read with what stands beside it; None for one that has none."""
+    told = properties.get("schedule")
+    if told is None:
+        return None
+    zone = properties.get("wherry", {}).get("timeZone", "UTC")
+    try:
+        return Schedule.read(told, zone)
+    except UsageError as refused:
+        raise invalid("properties.schedule", str(refused)) from refused
 
 
 def job_options(value: Json, target: str) -> Json | None:
-    """What Wherry adds to a job: the options of `model.options`, and the group of agents that may work on it."""
-    told = dict(value)
-    group = told.pop("agentGroup", None)
-    if group is not None and (not isinstance(group, str) or not ids.NAME.fullmatch(group)):
-        raise invalid(f"{target}.agentGroup", "The name of an agent group is expected.")
+    """What Wherry adds to a job: the options of `model.options`, who may work on it, and how its schedule comes."""
+    told = {name: one for name, one in value.items() if name not in TOLD_OF_SCHEDULES}
+    beside = {name: told.pop(name) for name in BESIDE_OPTIONS if name in told}
+    beside = {name: _BESIDE[name](one, f"{target}.{name}") for name, one in beside.items() if one is not None}
     if "mode" in told:
         raise invalid(f"{target}.mode", "The mode of a job is its property copyMode.")
     try:
         kept: dict[str, Any] = JobOptions.from_json(told).to_json()
     except UsageError as refused:
         raise invalid(target, str(refused)) from refused
-    return kept | ({"agentGroup": group} if group else {}) or None
+    return kept | beside or None
+
+
+def _agent_group(value: Any, target: str) -> str:
+    if not isinstance(value, str) or not ids.NAME.fullmatch(value):
+        raise invalid(target, "The name of an agent group is expected.")
+    return value
+
+
+def time_zone(value: Any, target: str) -> str:
+    """The name of a time zone that is known here."""
+    try:
+        local_times.zone(value if isinstance(value, str) else "")
+    except UsageError as refused:
+        raise invalid(target, str(refused)) from refused
+    return str(value)
+
+
+def _overlap(value: Any, target: str) -> str:
+    found = next((one for one in Overlap if isinstance(value, str) and one == value.lower()), None)
+    if found is None:
+        raise invalid(target, f"One of {', '.join(Overlap)} is expected.")
+    return str(found)
+
+
+_BESIDE = {"agentGroup": _agent_group, "timeZone": time_zone, "onOverlap": _overlap}

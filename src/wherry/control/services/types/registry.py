@@ -44,10 +44,11 @@ TYPES: Mapping[str, ResourceType] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A resource that a request is about, which need not exist."""
+    """A resource that a request is about, which need not exist; `version` is the request's, '' for the newest."""
 
     type: ResourceType
     id: ResourceId
+    version: str = ""
 
     @property
     def parent_id(self) -> str | None:

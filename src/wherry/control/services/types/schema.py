@@ -165,12 +165,14 @@ class Rules:
     """What is special about a type, besides its fields; each is called inside the transaction.
 
     `prepare(conn, draft)` before a resource is written: looks at other resources, sets server state, or refuses.
+    `settle(conn, draft, resource)` after it is written: what follows from it elsewhere; may still refuse.
     `release(conn, resource, caller, root)` before it is deleted, by itself or with `root`, which it lies in: refuses
     or clears up.
     `view(conn, resource, properties)` adds to the properties of an answer what is computed.
     """
 
     prepare: Callable[..., None] = unchecked
+    settle: Callable[..., None] = unchecked
     release: Callable[..., None] = unchecked
     view: Callable[..., None] = unchecked
 
@@ -179,9 +181,9 @@ class Rules:
 class ResourceType:
     """One type.  `path` are its type segments; a segment `kind=name` is no resource but a fixed part of the id.
 
-    `variants` maps the values of the field `variant_on` to the further fields of each; None stands for a
-    variant that is known and not served yet.  Deletes of a type with `slow_delete` answer 202 and are polled;
-    `identity` tells types whose requests may carry one.
+    `variants` maps the values of the field `variant_on` to the further fields of each.  Deletes of a type with
+    `slow_delete` answer 202 and are polled; `identity` tells types whose requests may carry one.  `since` are the
+    fields that a later api-version brought (`types.versions`).
     """
 
     provider: str
@@ -195,7 +197,8 @@ class ResourceType:
     identity: bool = False
     verbs: frozenset[str] = frozenset({"put", "get", "patch", "delete", "list"})
     variant_on: str = ""
-    variants: Mapping[str, tuple[Field, ...] | None] = field(default_factory=dict)
+    variants: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    since: Mapping[str, str] = field(default_factory=dict)
     provisioning: bool = True
     rules: Rules = Rules()
 
@@ -241,9 +244,5 @@ class ResourceType:
             raise invalid(target, "A value is required.", "MissingProperty")
         for name, fields in self.variants.items():
             if isinstance(told, str) and name.lower() == told.lower():
-                if fields is None:
-                    raise invalid(
-                        target, f"'{name}' is not served yet; it comes in a later version.", "NotServedYet"
-                    )
                 return self.fields + fields
         raise invalid(target, f"One of {', '.join(self.variants)} is expected.")

@@ -1,4 +1,4 @@
-"""The types of Microsoft.StorageMover: movers, projects, endpoints, agents, agent groups, job definitions, runs."""
+"""The types of Microsoft.StorageMover: movers and what lies in them, down to the runs of jobs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from wherry.control.services.types.addresses import service_url
 from wherry.control.services.types.schema import DESCRIPTION, Field, ResourceType, Rules
 from wherry.model import drivers, ids
 from wherry.model.drivers import DriverFacts
+from wherry.model.schedules import DAYS, Frequency
 
 PROVIDER = "Microsoft.StorageMover"
 API_VERSIONS = (
@@ -56,6 +57,7 @@ ENDPOINT = ResourceType(
     ),
     lower_type=True,
     identity=True,
+    since={"endpointKind": "2025-12-01", "identity": "2025-07-01"},
     variant_on="endpointType",
     variants={
         "LocalMount": (Field("path", required=True, fixed=True, longest=4096, check=values.absolute_path),),
@@ -63,7 +65,11 @@ ENDPOINT = ResourceType(
             _STORAGE_ACCOUNT,
             Field("blobContainerName", required=True, fixed=True, check=values.container_name),
         ),
-        "NfsMount": None,
+        "NfsMount": (
+            Field("host", required=True, fixed=True, pattern=values.HOST),
+            Field("nfsVersion", fixed=True, choices=("NFSauto", "NFSv3", "NFSv4", "NFSv4_1")),
+            Field("export", required=True, fixed=True, longest=4096),
+        ),
         "SmbMount": (
             Field("host", required=True, fixed=True, pattern=values.HOST),
             Field("shareName", required=True, fixed=True, pattern=values.SHARE),
@@ -85,8 +91,14 @@ ENDPOINT = ResourceType(
             _STORAGE_ACCOUNT,
             Field("fileShareName", required=True, fixed=True, pattern=values.SHARE),
         ),
-        "AzureStorageNfsFileShare": None,
-        "AzureMultiCloudConnector": None,
+        "AzureStorageNfsFileShare": (
+            _STORAGE_ACCOUNT,
+            Field("fileShareName", required=True, fixed=True, pattern=values.SHARE),
+        ),
+        "AzureMultiCloudConnector": (
+            Field("multiCloudConnectorId", required=True, fixed=True, caseless=True, longest=2048),
+            Field("awsS3BucketId", required=True, longest=2048),
+        ),
     },
     rules=Rules(release=rules.release_endpoint, view=rules.view_endpoint),
 )
@@ -97,7 +109,7 @@ _TIME = (
 )
 
 _RECURRENCE = (
-    Field("days", "list", required=True, longest=7, item=Field("day", choices=values.DAYS)),
+    Field("days", "list", required=True, longest=7, item=Field("day", choices=DAYS)),
     Field("startTime", "object", required=True, fields=_TIME),
     Field("endTime", "object", required=True, fields=_TIME),
     Field("limitInMbps", "integer", required=True),
@@ -123,8 +135,10 @@ AGENT = ResourceType(
             ),
             check=values.week,
         ),
+        Field("wherry", "object", fields=(Field("timeZone", longest=64, check=values.time_zone),)),
     ),
     name=ids.AGENT_NAME,
+    since={"timeZone": "2024-07-01", "uploadLimitSchedule": "2024-07-01"},
     lower_type=True,
     slow_delete=True,
     rules=Rules(prepare=rules.prepare_agent, release=rules.release_agent, view=agent_view.view),
@@ -136,6 +150,18 @@ AGENT_GROUP = ResourceType(
     (DESCRIPTION, Field("agents", "list", required=True, longest=1000, item=Field("agent", longest=64))),
     lower_type=True,
     rules=Rules(prepare=rules.prepare_group, release=rules.release_group),
+)
+
+_SCHEDULE = (
+    Field("frequency", choices=tuple(Frequency)),
+    Field("isActive", "boolean"),
+    Field("executionTime", "object", fields=_TIME),
+    Field("startDate", check=values.date_time),
+    Field("endDate", check=values.date_time),
+    Field("daysOfWeek", "list", longest=7, item=Field("day", choices=DAYS)),
+    Field("daysOfMonth", "list", longest=31, item=Field("day", "integer", smallest=1, largest=31)),
+    Field("cronExpression", longest=256),
+    Field("repeatInterval", longest=16, check=values.repeat_interval),
 )
 
 JOB_DEFINITION = ResourceType(
@@ -160,18 +186,48 @@ JOB_DEFINITION = ResourceType(
             default="None",
         ),
         Field("preservePermissions", "boolean", default=True),
-        Field("schedule", "object", check=values.no_schedule),
+        Field("schedule", "object", fields=_SCHEDULE),
+        Field("connections", "list", longest=64, item=Field("connection", longest=2048)),
+        Field("syncMode"),
+        Field("moverSyncedUntil", check=values.date_time),
         Field("wherry", "object", check=values.job_options),
     ),
     lower_type=True,
-    rules=Rules(prepare=rules.prepare_job, release=rules.release_job, view=rules.view_job),
+    since={
+        "jobType": "2025-07-01",
+        "connections": "2025-08-01",
+        "dataIntegrityValidation": "2025-08-01",
+        "schedule": "2025-12-01",
+        "preservePermissions": "2025-12-01",
+        "schedule.repeatInterval": "2026-05-01",
+        "syncMode": "2026-05-01",
+        "moverSyncedUntil": "2026-05-01",
+    },
+    rules=Rules(
+        prepare=rules.prepare_job, settle=rules.settle_job, release=rules.release_job, view=rules.view_job
+    ),
 )
 
 JOB_RUN = ResourceType(
     PROVIDER,
     (_MOVER, "projects", "jobDefinitions", "jobRuns"),
     lower_type=True,
+    since={"triggerType": "2025-12-01", "scheduledExecutionTime": "2025-12-01", "warnings": "2025-12-01"},
     verbs=frozenset(),
 )
 
-TYPES = (MOVER, PROJECT, ENDPOINT, AGENT, AGENT_GROUP, JOB_DEFINITION, JOB_RUN)
+CONNECTION = ResourceType(
+    PROVIDER,
+    (_MOVER, "connections"),
+    (
+        DESCRIPTION,
+        Field("privateLinkServiceId", required=True, longest=2048, check=values.private_link_service),
+        Field("jobList", "list", longest=1000, item=Field("job", longest=2048)),
+    ),
+    lower_type=True,
+    slow_delete=True,
+    verbs=frozenset({"put", "get", "delete", "list"}),
+    rules=Rules(prepare=rules.prepare_connection, release=rules.release_connection),
+)
+
+TYPES = (MOVER, PROJECT, ENDPOINT, AGENT, AGENT_GROUP, CONNECTION, JOB_DEFINITION, JOB_RUN)
