@@ -38,14 +38,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         shell.run("project", "create", "--name", "project")
         shell.run("endpoint", "create", "--name", "source", "--path", str(data / "source"))
         register(shell, "agent-1")
-        options = (
-            "--allow-source",
-            str(data / "source"),
-            "--allow-target",
-            str(data / "target"),
-            "--workers",
-            "1",
-        )
+        places = ("--allow-source", str(data / "source"), "--allow-target", str(data / "target"))
+        options = (*places, "--workers", "1")
         with shell.started("agent", "run", "--state", "agent-1", *options, name="agent-1-run") as agent:
             agent.wait_for('"event": "online"')
             yield shell

@@ -373,8 +373,7 @@ class BlobStore:
         return ObjectLane(source, self._wire, self._new, self._first, self._fence, self.traits.put_limit)
 
     def _new(self, path: bytes, data: bytes, like: Entry) -> bytes | None:
-        told = lines_of(like) or lines(_metadata(like, ()))
-        return self._requests.new_blob(self._top + path, data, told)
+        return self._requests.new_blob(self._top + path, data, lines_of(like) or lines(_metadata(like, ())))
 
     def _first(self, path: bytes, data: bytes, like: Entry) -> None:
         self._put_whole(path, data, like, _metadata(like, ()), None)
