@@ -131,7 +131,7 @@ ALL = (
         (
             programs.WHERRY, programs.RSYNC, programs.RSYNC_ALL, programs.RCLONE_RESCAN, programs.FPSYNC_BIG_JOBS,
         ),
-        (ratio("rsync -aHAX", 2, 4), ratio("rsync -a", 2, 4), ratio("rclone", 3, 6)),
+        (ratio("rsync -aHAX", 2, 4), ratio("rclone", 3, 6)),
         kind="rescan", hollow=True, size=2_000_000 * 1.5 * KIB, seconds=64, once=140,
     ),
     Workload(
