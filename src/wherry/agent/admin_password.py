@@ -82,7 +82,9 @@ class AdminPassword:
         with self._alone():
             before, since = self._read()
             if first and before:
-                raise ChangedMeanwhile("Somebody has changed the default password meanwhile. Log in by the new one.")
+                raise ChangedMeanwhile(
+                    "Somebody has changed the default password meanwhile. Log in by the new one."
+                )
             kept_file.replace(self._file, self._document(verifier, since))
 
     @contextlib.contextmanager

@@ -99,7 +99,9 @@ async def heartbeat(request: Request) -> Response:
     notice = agent_versions.notice_for(service.state, version)
     later = agent_versions.offered_to(service.state, version)
     facts = agent_versions.noted(facts_of(body), notice)
-    change, works, bundle = await holding(request, _beat, jkt, facts, now, now + service.settings.offline_seconds)
+    change, works, bundle = await holding(
+        request, _beat, jkt, facts, now, now + service.settings.offline_seconds
+    )
     if not works and not later:
         agent_versions.refuse_unsupported(notice)
     told: Json = {"interval": service.settings.heartbeat_seconds}
