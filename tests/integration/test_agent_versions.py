@@ -113,11 +113,20 @@ def test_one_that_is_too_old_works_off_its_lease_and_gets_no_other(here: World) 
     assert (told["agentStatus"], told["agentVersion"]) == ("RequiresAttention", OLD)
     assert told["errorDetails"]["code"] == REQUIRED  # type: ignore[index]
     assert following.status == "Queued"
+    late = here.job(agent="old")
+    late.start()
+    (warned,) = [row for row in late.events() if row["statusCode"] == REQUIRED]
+    assert (
+        f"The run waits for an agent. The agent's version is not supported any more: it gets no work. It runs {OLD};"
+        in (warned["message"])
+    )
 
     # Upgraded, it goes on by itself; even before its first heartbeat.
     agent = become(here, "old", __version__)
     agent.commit(agent.take(), 1, rows("c"))
     following.await_status("Succeeded")
+    agent.commit(agent.take(), 1, rows("d"))
+    late.await_status("Succeeded")
     agent.protocol.heartbeat({"version": __version__})
     assert shown(here, "old")["agentStatus"] == "Online"
 

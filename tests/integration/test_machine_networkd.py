@@ -18,6 +18,7 @@ from tests.namespaces import NUMBER, NamespacesMissing, inside
 from wherry.agent import netlink
 from wherry.agent.machine.client import MachineClient
 from wherry.agent.machine.verbs import Addresses
+from wherry.model.errors import UsageError
 
 pytestmark = [pytest.mark.root, pytest.mark.long]
 
@@ -31,6 +32,7 @@ for folder in /etc/systemd/network /run/systemd /run/dbus /var/lib/wherry-helper
     mkdir -p "$folder"; mount -t tmpfs tmpfs "$folder"
 done
 mount -o remount,ro /sys
+printf '[Match]\\nName=eth0\\n\\n[Network]\\nAddress=192.0.2.77/24\\n' > /etc/systemd/network/10-netplan-eth0.network
 mkdir -p /run/systemd/system /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
 chown -R systemd-network:systemd-network /run/systemd/netif
 dbus-daemon --system --nofork --nopidfile &
@@ -46,9 +48,9 @@ class Machine:
     name: str
     client: MachineClient
 
-    def addresses(self) -> list[str]:
+    def addresses(self, link: str = "eth0") -> list[str]:
         found = inside(self.name, netlink.addresses)
-        return [str(one) for one in found if one.interface == "eth0" and not one.is_link_local]
+        return [str(one) for one in found if one.interface == link and not one.is_link_local]
 
     def gateways(self) -> list[str]:
         return [one.gateway for one in inside(self.name, netlink.routes) if not one.to]
@@ -68,6 +70,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("address", "add", f"{GATEWAY}/24", "dev", outside)
         _ip("link", "set", outside, "up")
+        _ip("-n", name, "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+        _ip("-n", name, "link", "set", "eth2", "up")
         with _served(name, tmp_path / "helper.sock") as client:
             yield Machine(name, client)
     finally:
@@ -122,6 +126,7 @@ def _ip(*words: str) -> None:
 
 def test_systemd_networkd_takes_our_files_and_finds_the_way_back(machine: Machine) -> None:
     assert machine.client.show()["addressesBy"] == "systemd-networkd"
+    until(lambda: machine.addresses() == ["192.0.2.77/24"])
     change = machine.client.begin(Addresses("eth0", False, (f"{FIRST}/24",), (GATEWAY,)))
     assert machine.addresses() == [f"{FIRST}/24"]
     until(lambda: machine.gateways() == [GATEWAY])
@@ -133,3 +138,14 @@ def test_systemd_networkd_takes_our_files_and_finds_the_way_back(machine: Machin
     assert machine.addresses() == []
     machine.client.roll_back(change)
     until(lambda: machine.addresses() == [f"{FIRST}/24"])
+
+
+def test_an_interface_that_systemd_networkd_has_not_looked_after(machine: Machine) -> None:
+    change = machine.client.begin(Addresses("eth1", False, ("198.51.100.7/24",)))
+    assert machine.addresses("eth1") == ["198.51.100.7/24"]
+    machine.client.roll_back(change)
+    until(lambda: machine.addresses("eth1") == [])
+    _ip("-n", machine.name, "address", "add", "203.0.113.7/24", "dev", "eth1")
+    with pytest.raises(UsageError, match="ifupdown or NetworkManager looks after it"):
+        machine.client.begin(Addresses("eth1", False, ("198.51.100.7/24",)))
+    assert machine.addresses("eth1") == ["203.0.113.7/24"]

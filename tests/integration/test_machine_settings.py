@@ -173,6 +173,21 @@ def test_addresses_are_set_and_taken_back_unless_confirmed(machine: Machine) -> 
         ]
 
 
+@pytest.mark.parametrize("route", [(), ("onlink",)], ids=["by a route of its own", "by word"])
+def test_a_gateway_that_lies_in_no_network_is_there_again(machine: Machine, route: tuple[str, ...]) -> None:
+    _ip("-n", machine.name, "address", "flush", "dev", LINK)
+    _ip("-n", machine.name, "address", "add", f"{OLD}/32", "dev", LINK)
+    if not route:
+        _ip("-n", machine.name, "route", "add", f"{HERE}/32", "dev", LINK)
+    _ip("-n", machine.name, "route", "add", "default", "via", HERE, "dev", LINK, *route)
+    with machine.served():
+        change = machine.client.begin(Addresses(LINK, False, ("198.51.100.2/24",)))
+        assert machine.gateways() == []
+        machine.client.roll_back(change)
+        assert (machine.addresses(), machine.gateways()) == ([f"{OLD}/32"], [HERE])
+        assert machine.reached_from() == OLD
+
+
 def test_the_shell_keeps_addresses_that_reach_the_control_plane_and_no_others(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

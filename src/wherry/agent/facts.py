@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wherry import __version__
+from wherry.agent.lookup import look_up
 from wherry.agent.state import AgentState
 from wherry.model import ids
 from wherry.trust import host_keys
@@ -61,9 +62,8 @@ def address(url: str) -> str:
     """The address of this machine on the way to `url`; nothing is sent."""
     parts = urlsplit(url)
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM)
-        for family, kind, protocol, _, where in found:
-            with socket.socket(family, kind, protocol) as probe:
+        for family, where in look_up(parts.hostname or "", parts.port or 443, socket.SOCK_DGRAM):
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(where)
                 return str(probe.getsockname()[0])
     except OSError:

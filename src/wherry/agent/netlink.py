@@ -19,6 +19,7 @@ _HEADER = struct.Struct("=IHHII")
 _PERMANENT = 0x80
 _MAIN = 254
 _KERNEL, _DHCP, _UNICAST = 2, 16, 1
+_ON_LINK = 4
 _SECONDS = 5.0
 _PROTOCOLS = {1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}
 
@@ -39,7 +40,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where packets for `to` (empty: all others) leave; `by` says who made it, `metric` 0 for none."""
+    """Where packets for `to` (empty: all others) leave; `by` says who made it, `metric` 0 for none.
+
+    `is_on_link`: the gateway is a neighbour by word, in no network of the interface.
+    """
 
     interface: str
     to: str
@@ -47,6 +51,7 @@ class Route:
     source: str
     by: str
     metric: int
+    is_on_link: bool = False
 
     @property
     def is_made_by_kernel(self) -> bool:
@@ -86,7 +91,7 @@ def routes() -> list[Route]:
     names = dict(socket.if_nameindex())
     found = []
     for body in _dumped(_GET_ROUTES):
-        family, length, _, _, table, protocol, _scope, kind, _ = struct.unpack_from("=BBBBBBBBI", body)
+        family, length, _, _, table, protocol, _scope, kind, flags = struct.unpack_from("=BBBBBBBBI", body)
         told = _attributes(body[12:])
         index = struct.unpack("=I", told[4])[0] if 4 in told else 0
         if table != _MAIN or kind != _UNICAST or index not in names:
@@ -101,6 +106,7 @@ def routes() -> list[Route]:
                 _text(family, told.get(7)),
                 _PROTOCOLS.get(protocol, str(protocol)),
                 metric,
+                bool(flags & _ON_LINK),
             )
         )
     return found

@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from wherry.agent.lookup import look_up
 from wherry.agent.state import AgentState
 from wherry.client.connection import http_date
 from wherry.client.outward import context_for
+from wherry.model import hosts
 from wherry.model.addresses import is_private, read
 from wherry.model.errors import UsageError
 from wherry.model.way import DIRECT, Proxy, Way
@@ -28,6 +30,7 @@ from wherry.stores.http.tunnel import ProxyRefused, open_way
 SECONDS = 10.0
 """How long each step may take."""
 _CLOCK_SECONDS = 300.0
+_NO_ENDPOINT = "That is no address: a URL or a host name is expected, such as https://plane.example:8443."
 T = TypeVar("T")
 
 
@@ -106,6 +109,8 @@ def endpoint(text: str, way: Way = DIRECT) -> Endpoint:
     """Any endpoint that a person names: a URL, or a host that speaks HTTPS; raises `UsageError`."""
     url = text if "://" in text else f"https://{text}"
     parts = _split(url)
+    if not hosts.can_be_looked_up(str(parts.hostname)):
+        raise UsageError(_NO_ENDPOINT)
     path = parts.path or "/"
 
     def known() -> ssl.SSLContext:
@@ -131,9 +136,7 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         known = False
     if not known:
-        raise UsageError(
-            "That is no address: a URL or a host name is expected, such as https://plane.example:8443."
-        )
+        raise UsageError(_NO_ENDPOINT)
     return parts
 
 
@@ -175,18 +178,23 @@ def _tried(name: str, work: Callable[[], tuple[str, T]]) -> tuple[Step, T | None
         seen, result = work()
     except _Failed as failed:
         return Step(name, False, failed.seen, time.monotonic() - begun, failed.remedy), None
+    except UnicodeError:
+        # By a proxy a name is not looked up before it has to fit into TLS.
+        return Step(
+            name, False, "this is no name of a host", time.monotonic() - begun, "Check the name."
+        ), None
     return Step(name, True, seen, time.monotonic() - begun), result
 
 
 def _look_up(host: str, port: int) -> tuple[str, list[str]]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = look_up(host, port)
     except OSError as trouble:
         raise _Failed(
             f"{host} is not found ({trouble.strerror})",
             "Check the name, and the DNS servers of this machine.",
         ) from trouble
-    addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
+    addresses = list(dict.fromkeys(str(where[0]) for _, where in found))
     kinds = {
         "private" if is_private(one) or _is_loopback(one) else "public" for one in addresses if read(one)
     }

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wherry.agent.lookup import look_up
+
 MOST_HOPS = 30
 SECONDS = 1.0
 _ANSWERS = (0, errno.ECONNREFUSED)
@@ -36,7 +38,7 @@ class Hop(NamedTuple):
 
 def trace(host: str, port: int, most: int = MOST_HOPS, seconds: float = SECONDS) -> Iterator[Hop]:
     """The way to a host and port, up to its end or `most` hops; raises `OSError` when the name is not found."""
-    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, where = look_up(host, port)[0]
     for number in range(1, most + 1):
         hop = _hop(family, where, number, seconds)
         yield hop

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterator
 
+from wherry.agent.lookup import look_up
 from wherry.model.errors import UsageError
 
 SECONDS = 1.0
@@ -23,8 +24,8 @@ def ping(host: str, count: int = 4, seconds: float = SECONDS) -> Iterator[tuple[
 
     Raises `OSError` when the name is not found, `UsageError` when this user may not ask.
     """
-    family, _, _, _, where = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0]
-    protocol, kind = _KINDS[socket.AddressFamily(family)]
+    family, where = look_up(host, None, socket.SOCK_DGRAM)[0]
+    protocol, kind = _KINDS[family]
     try:
         line = socket.socket(family, socket.SOCK_DGRAM, protocol)
     except PermissionError as refused:

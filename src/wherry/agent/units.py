@@ -233,6 +233,8 @@ def _identity(wanted: Wanted, identity: Identity) -> str:
             *_NO_CAPABILITIES,
             *_CAGE,
             _FEW_CALLS,
+            # Challenges are given to the group of those who may read them.
+            ("SystemCallFilter", "@chown"),
             ("ProtectHome", "yes"),
             ("ProtectHostname", "yes"),
             ("ProcSubset", "pid"),

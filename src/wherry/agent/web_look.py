@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from wherry.agent.identity_endpoint import PORT_FILE
+from wherry.agent.lookup import look_up
 from wherry.agent.state import AgentState
 from wherry.client.outward import context_for
-from wherry.model import addresses
+from wherry.model import addresses, hosts
 from wherry.model.errors import UsageError
 from wherry.model.way import Proxy, Way
 from wherry.stores.http.tunnel import ProxyRefused, open_way
@@ -69,7 +70,7 @@ def look(state: AgentState, url: str, method: str = "HEAD") -> Iterator[str]:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        known = parts.scheme in ("http", "https") and hosts.is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         known = False
     if not known or not url.isascii() or not url.isprintable():
@@ -88,8 +89,7 @@ def _door(proxy: Proxy, host: str) -> list[tuple[str, int]]:
     """Where the proxy is.  It looks names up itself: only an address that is given as one can be judged."""
     if addresses.read(host) is not None:
         _judge(host)
-    found = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
-    return [(str(where[0]), proxy.port) for *_, where in found]
+    return [(str(where[0]), proxy.port) for _, where in look_up(proxy.host, proxy.port)]
 
 
 def _pass(line: socket.socket, proxy: Proxy, host: str, port: int) -> None:
@@ -101,7 +101,7 @@ def _pass(line: socket.socket, proxy: Proxy, host: str, port: int) -> None:
 
 def _addresses(host: str, port: int) -> list[tuple[str, int]]:
     """Where to connect to; refuses as a whole what leads to one address that nobody may be sent to."""
-    found = [str(where[0]) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    found = [str(where[0]) for _, where in look_up(host, port)]
     for address in found:
         _judge(address)
     return [(address, port) for address in dict.fromkeys(found)]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from wherry.model import hosts
 from wherry.model.errors import UsageError
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MOST_DIRECT = 64
 _LONGEST = 255
 
@@ -135,7 +134,8 @@ DIRECT = Way()
 
 
 def _is_host(text: str) -> bool:
-    return bool(_HOST.fullmatch(text)) or _address(text) is not None
+    """Without a dot at its end, by which no host is told."""
+    return hosts.is_host(text) and not text.endswith(".")
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

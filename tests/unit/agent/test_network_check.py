@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connect_proxy import PASSWORD, far_away
+from tests.connect_proxy import HOST, PASSWORD, far_away
 from tests.tls_server import Answer, TlsServer, tls_server
 from wherry.agent import network_check
 from wherry.agent.network_check import Endpoint, Result, check
@@ -53,6 +53,14 @@ def test_the_way_by_a_proxy_step_by_step(tmp_path: Path) -> None:
     assert PASSWORD not in f"{result} {plane}"
     said = failed(check(plane), "TCP")
     assert "cannot be reached" in said
+
+
+def test_a_name_that_the_proxy_alone_takes_for_one_does_not_fit_into_tls(tmp_path: Path) -> None:
+    with far_away(tmp_path / "far") as far:
+        far.proxy.names["a..b"] = "127.0.0.1"
+        url = far.server.url.replace(HOST, "a..b")
+        said = failed(check(Endpoint("place", url, "/", ssl.create_default_context, far.way().proxy)), "TLS")
+    assert "this is no name of a host" in said
 
 
 def failed(result: Result, step: str) -> str:

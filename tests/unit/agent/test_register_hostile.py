@@ -11,13 +11,14 @@ import time
 
 import pytest
 
-from tests.tls_server import Answer, Request, TlsServer
+from tests.tls_server import DROP, Answer, Request, TlsServer
 from tests.unit.agent.shell.script import Script
 from tests.unit.agent.shell.test_shell import number
-from tests.unit.agent.test_register import ControlPlane, changed, go, plane, wanted
+from tests.unit.agent.test_register import SUBSCRIPTION, ControlPlane, changed, go, plane, wanted
 from wherry.agent.register import Wanted
 from wherry.agent.shell import shell
 from wherry.agent.shell.here import Here
+from wherry.agent.shell.menus import QUIT
 from wherry.agent.shell.terminal import Closed
 from wherry.agent.state import AgentState
 from wherry.client.connection import Unreachable
@@ -25,7 +26,7 @@ from wherry.model.errors import UsageError
 from wherry.trust import authority
 
 __all__ = ["plane", "wanted"]
-ENTRY = number("main", "registration")
+ENTRY, LEAVE = number("main", "registration"), number("main", QUIT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
@@ -137,3 +138,20 @@ def test_by_the_shell_a_clock_that_is_wrong_is_named_with_what_to_do(
     assert "Set this machine's clock, or its time servers." in script.text
     assert "Mend that first; then register." in script.text
     assert state.registration() is None
+
+
+def test_ctrl_c_between_two_steps_leads_back_to_the_menu(plane: ControlPlane, state: AgentState) -> None:
+    """Nothing is asked for at that moment: the shell waits for the control plane."""
+    state.trust_server(plane.server.url, plane.server.ca.certificate)
+    plane.server.on("GET", "/healthz", Answer(200, {}))
+
+    def press(_request: Request) -> Answer:
+        os.kill(os.getpid(), signal.SIGINT)
+        return DROP
+
+    plane.server.on("POST", "/organizations/oauth2/v2.0/devicecode", press)
+    script = Script([ENTRY, SUBSCRIPTION, "group", "mover", "agent-1", "", "", LEAVE])
+    shell.run(Here(script, state))
+    assert "\nStopped." in script.shown
+    assert state.registration() is None
+    assert state.holder("register") is None

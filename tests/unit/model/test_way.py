@@ -72,10 +72,12 @@ def test_whom_a_proxy_leads_to(host: str, leads: bool) -> None:
     assert DIRECT.proxy_to(host) is None
 
 
-@pytest.mark.parametrize("one", ["", "a b", "10.0.0.0/99", "x\r\n", "*"])
+@pytest.mark.parametrize("one", ["", "a b", "10.0.0.0/99", "x\r\n", "*", "a..b", "a" * 64, "..a"])
 def test_hosts_that_there_are_not(one: str) -> None:
     with pytest.raises(UsageError):
         Proxy("proxy", 3128, direct=(one,))
+    with pytest.raises(UsageError):
+        Proxy(one, 3128)
 
 
 def test_a_way_is_written_down_and_read_again() -> None:

@@ -25,9 +25,10 @@ from typing import Any
 from wherry.agent import log_lines
 from wherry.agent.log_lines import tell
 from wherry.agent.machine import subjects, verbs
-from wherry.agent.machine.commands import CommandFailed, Commands
+from wherry.agent.machine.commands import Commands
 from wherry.agent.machine.commands import System as Programs
 from wherry.agent.machine.files import Files
+from wherry.agent.machine.kept import Kept
 from wherry.agent.machine.subjects import System
 from wherry.agent.machine.tentative import Tentative
 from wherry.agent.machine.verbs import Apply, Request, Show
@@ -69,14 +70,12 @@ class Service:
         self._system = system
         self._agent_user = agent_user
         self._tentative = Tentative(system, clock)
+        self._kept = Kept(system, clock)
 
     def begin(self) -> None:
         """Take back what was left, then see to what was set."""
         self._tentative.recover()
-        try:
-            subjects.settle_kept(self._system)
-        except CommandFailed as failed:
-            tell(logging.ERROR, "settings", f"What was set before could not be applied: {failed}")
+        self._kept.begin()
 
     def turn(self, listener: socket.socket) -> None:
         """Wait a little for somebody and answer them; take back what is over."""
@@ -88,6 +87,7 @@ class Service:
             with line:
                 self._answer(line)
         self._tentative.expire()
+        self._kept.turn()
 
     def _answer(self, line: socket.socket) -> None:
         uid = _uid_of(line)

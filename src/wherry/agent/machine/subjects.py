@@ -1,7 +1,8 @@
 """What a setting means on this machine: the files that say it, and what makes the running system obey them.
 
-The files are all there is to remember: put back and settled once more, they undo a change.  Only where no
-systemd-networkd looks after the interfaces do addresses need their own memory (`live`).  Called by `tentative`.
+The files are all there is to remember: put back and settled once more, they undo a change.  Only addresses need their
+own memory (`live`), where no systemd-networkd looks after an interface or it is gone when a change is taken back.
+Called by `tentative` and `kept`.
 """
 
 from __future__ import annotations
@@ -203,14 +204,17 @@ class _Addressed:
         self._setting = setting
 
     def wanted(self, system: System) -> Wanted:
-        interfaces.check(self._setting, has_networkd=system.has_networkd)
+        interfaces.check(system.files, self._setting, has_networkd=system.has_networkd)
         return {
             interfaces.file_of(self._setting.interface): _text(MADE_BY + interfaces.written(self._setting))
         }
 
     def live(self, system: System) -> Any:
-        # systemd-networkd finds the way back by its files alone.
-        return {} if system.has_networkd else interfaces.live(self._setting.interface)
+        name = self._setting.interface
+        return {
+            **interfaces.live(name),
+            "managed": system.has_networkd and interfaces.is_managed(system.files, name),
+        }
 
     def settle(self, system: System, live: Any) -> None:
         name = self._setting.interface
@@ -219,17 +223,14 @@ class _Addressed:
             system.commands.run("networkctl", "reconfigure", name)
             if live is None:
                 interfaces.await_change(self._setting)
-        elif live is not None:
-            interfaces.restore(system.commands, name, live)
-        else:
+            # What systemd-networkd looked after it gives back by its files alone; from the rest it only lets go.
+            elif not live.get("managed", True):
+                interfaces.restore(system.commands, name, live)
+        elif live is None:
             interfaces.apply(system.commands, self._setting)
-
-
-def settle_kept(system: System) -> None:
-    """Let interfaces have the addresses that were set before, where nothing else does it at a start."""
-    if not system.has_networkd:
-        for setting in interfaces.settings(system.files):
-            interfaces.apply(system.commands, setting)
+        # Nothing was remembered by a service that trusted in systemd-networkd alone.
+        elif live:
+            interfaces.restore(system.commands, name, live)
 
 
 def _text(text: str) -> Content:

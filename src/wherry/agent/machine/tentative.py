@@ -1,8 +1,8 @@
 """A change that is taken back by itself unless somebody confirms it in time.
 
 Before anything is touched, what was there is written down; only a confirmation, or the way back, removes that.  So a
-change that a crash or a power cut has left half made is taken back at the next start.  One change at a time.  Called
-by `service`.
+change that a crash or a power cut has left half made is taken back at the next start.  A way back that fails is never
+given up: it is tried again, after a minute less and less often.  One change at a time.  Called by `service`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from wherry.model.errors import UsageError
 _JOURNAL = "/var/lib/wherry-helper/tentative.json"
 _RETRY_SECONDS = 5.0
 _TRIES = 12
+_MOST_DOUBLED = 7
 
 
 @dataclass
@@ -79,6 +80,11 @@ class Tentative:
 
     def begin(self, wanted: Setting, seconds: float) -> str:
         """Make a change for so long; its id.  Raises `UsageError`; `CommandFailed` when it was taken back."""
+        if self._pending is not None and self._pending.tries >= _TRIES:
+            raise UsageError(
+                "An earlier change could not be taken back so far; it is tried again and again. The log of "
+                f"wherry-helper says why. Where it has become needless, remove {_JOURNAL} and restart wherry-helper."
+            )
         if self._pending is not None:
             raise UsageError(
                 "Another change waits to be confirmed or to be taken back. Try again in a minute."
@@ -104,6 +110,8 @@ class Tentative:
     def confirm(self, change: str) -> None:
         """Keep a change; raises `UsageError` when it is no longer there."""
         pending = self._named(change)
+        if pending.tries:
+            raise UsageError("That change is being taken back already: it was not confirmed in time.")
         self._system.files.write(_JOURNAL, None)
         self._pending = None
         tell(logging.INFO, "change.kept", "A setting is kept.", verb=pending.setting.verb)
@@ -139,14 +147,23 @@ class Tentative:
                 self._system.files.write(name, content)
             about.settle(self._system, pending.live)
         except (CommandFailed, OSError) as failed:
-            pending.tries += 1
-            tell(logging.ERROR, "change.stuck", f"A setting could not be taken back: {failed}")
-            if pending.tries < _TRIES:
-                pending.until = self._clock() + _RETRY_SECONDS
-                return
+            self._try_later(pending, str(failed))
+            return
         self._system.files.write(_JOURNAL, None)
         self._pending = None
         tell(logging.INFO, "change.back", "A setting is taken back.", verb=pending.setting.verb)
+
+    def _try_later(self, pending: _Pending, why: str) -> None:
+        """What was there stays written down: nobody but its reader could bring this machine back."""
+        pending.tries += 1
+        pause = _RETRY_SECONDS * 2 ** min(max(0, pending.tries - _TRIES), _MOST_DOUBLED)
+        pending.until = self._clock() + pause
+        final = pending.tries == _TRIES
+        text = f"A setting could not be taken back: {why}"
+        if final:
+            text += f" It needs somebody; what it was stays in {_JOURNAL}, and it is tried on, less and less often."
+        level = logging.CRITICAL if final else logging.ERROR
+        tell(level, "change.stuck", text, tries=pending.tries, final=final)
 
     def _write_down(self, pending: _Pending) -> None:
         document = {

@@ -118,7 +118,7 @@ def _outcome(here: Here) -> Outcome | None:
     here.terminal.say("\n".join(f"{number}) {one}" for number, one in enumerate(known, 1)))
 
     def trouble(answer: str) -> str:
-        fits = answer.isascii() and answer.isdigit() and 0 <= int(answer[:3]) <= len(known)
+        fits = answer.isascii() and answer.isdigit() and len(answer) < 4 and int(answer) <= len(known)
         return "" if fits else f"Type a number from 1 to {len(known)}, or 0 for all."
 
     number = int(here.question("Which outcome, 0 for all", trouble, default="0"))

@@ -7,11 +7,11 @@ of a command, so that there is nothing to get out to.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wherry.agent import web_look
+from wherry.agent.lookup import look_up
 from wherry.agent.path_trace import trace
 from wherry.agent.ping import ping
 from wherry.agent.shell import shares
@@ -69,6 +69,8 @@ def _run(here: Here, words: list[str]) -> None:
         here.terminal.say(str(trouble))
     except OSError as trouble:
         here.terminal.say(f"It does not work: {trouble.strerror or trouble}.")
+    except UnicodeError:
+        here.terminal.say("It does not work: there is no host of such a name.")
 
 
 def _help(here: Here, word: str = "") -> None:
@@ -83,8 +85,8 @@ def _help(here: Here, word: str = "") -> None:
 
 def _nslookup(here: Here, name: str) -> None:
     host = host_name(name)
-    found = within(lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM), _LOOKUP_SECONDS)
-    for address in dict.fromkeys(str(where[0]) for *_, where in found):
+    found = within(lambda: look_up(host, None), _LOOKUP_SECONDS)
+    for address in dict.fromkeys(str(where[0]) for _, where in found):
         here.terminal.say(address)
 
 

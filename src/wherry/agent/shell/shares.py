@@ -7,20 +7,18 @@ import re
 from wherry.agent import onc_rpc, smb_client, trial_mount
 from wherry.agent.shell.here import Here
 from wherry.agent.smb_client import Login
-from wherry.model import names
+from wherry.model import hosts, names
 from wherry.model.errors import UsageError
 
-_HOST = re.compile(r"[A-Za-z0-9_:%](?:[A-Za-z0-9._:%-]{0,251}[A-Za-z0-9._:%])?")
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,252})(?::([0-9]{1,5}))?")
-_EXPORT = re.compile(
-    r"(\[[0-9A-Fa-f:.%]{2,60}\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,252}):(/[^\x00-\x20\x7f]{0,1000})"
-)
-_SHARE = re.compile(r"//([A-Za-z0-9_][A-Za-z0-9._-]{0,252})/([^/]{1,80})")
+_HOST = rf"(\[[0-9A-Fa-f:.%]{{2,60}}\]|{hosts.NAME})"
+_SERVER = re.compile(rf"{_HOST}(?::([0-9]{{1,5}}))?")
+_EXPORT = re.compile(rf"{_HOST}:(/[^\x00-\x20\x7f]{{0,1000}})")
+_SHARE = re.compile(rf"//({hosts.NAME})/([^/]{{1,80}})")
 
 
 def host_name(text: str) -> str:
     """`text` as the name of a host or an address; raises `UsageError`."""
-    if not _HOST.fullmatch(text):
+    if not hosts.is_host(text):
         raise UsageError("That is no name of a host and no address.")
     return text
 

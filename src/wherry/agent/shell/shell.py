@@ -104,6 +104,9 @@ def _do(here: Here, entry: Entry) -> None:
         here.terminal.say(_told(trouble))
     except OSError as trouble:
         here.terminal.say(f"It does not work on this machine: {trouble.strerror or trouble}.")
+    except UnicodeError:
+        # What the library says of names that it cannot look up, wherever they come from.
+        here.terminal.say("It does not work: there is no host of such a name.")
 
 
 def _told(trouble: WherryError) -> str:

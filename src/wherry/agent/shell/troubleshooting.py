@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from wherry.agent import bundle, log_lines, onc_rpc, smb_client, trial_mount
+from wherry.agent.lookup import look_up
 from wherry.agent.shell import shares
 from wherry.agent.shell.here import Here
 from wherry.agent.smb_client import Login
@@ -99,8 +100,8 @@ def _go(here: Here, what: str, steps: list[Step]) -> None:
 
 def _way(host: str, port: int) -> list[Step]:
     def looked_up() -> list[str]:
-        found = within(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), _LOOKUP_SECONDS)
-        return list(dict.fromkeys(str(where[0]) for *_, where in found))
+        found = within(lambda: look_up(host, port), _LOOKUP_SECONDS)
+        return list(dict.fromkeys(str(where[0]) for _, where in found))
 
     def connected() -> list[str]:
         with closing(socket.create_connection((host, port), _CONNECT_SECONDS)) as line:

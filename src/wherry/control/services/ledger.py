@@ -200,7 +200,7 @@ def expire(conn: Connection, now: float, losses_limit: int) -> int:
         if run is None:
             continue
         who = presence.name_of(conn, partition.holder) or partition.holder
-        text = f"The lease of agent '{who}' on partition {partition.id} ran out; its last work is done again."
+        text = f"The lease of agent '{who}' on partition {partition.id} ran out; what it does not tell is done again."
         run_log.tell(conn, run_id, text, now, level="Warning", code="AZSM1023")
         if after.lost >= losses_limit:
             detail = f"Partition {partition.id} lost its lease {after.lost} times in a row."

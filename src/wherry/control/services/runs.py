@@ -36,6 +36,7 @@ from wherry.control.services.resource_store import Json, Resource
 from wherry.control.services.run_sides import Side
 from wherry.model import ids
 from wherry.model import run as life
+from wherry.model.agent_versions import REQUIRED, SERVED
 from wherry.model.errors import ApiError, RunError, UsageError
 from wherry.model.ledger import Part, Phase, Span
 from wherry.model.options import JobOptions, Preserve
@@ -99,6 +100,7 @@ def start(conn: Connection, caller: Caller, job_key: str, due: float | None = No
     _consent(conn, caller, run, found, scheduled=due is not None)
     partition_rows.add(conn, run, [Part(Phase.COPY, Span())])
     _tell_start(conn, caller, run, due)
+    _tell_of_old(conn, run, found.workers, caller.now)
     wakeups.stir(conn)
     return resource_id
 
@@ -115,6 +117,14 @@ def fail(conn: Connection, caller: Caller, job_key: str, due: float, trouble: Ru
     if state is not None:
         run_end.finish(conn, state, life.failed(trouble.code, trouble.detail), caller.now)
     return resource_id
+
+
+def _tell_of_old(conn: Connection, run: str, workers: Workers, now: float) -> None:
+    """Say why nobody takes the run up, where each agent that could has to be upgraded first."""
+    notices = [SERVED.notice(presence.version_of(conn, oid)) for oid in workers.oids]
+    required = [one for one in notices if one is not None and one.required]
+    if required and len(required) == len(notices):
+        run_log.warn(conn, run, REQUIRED, f"The run waits for an agent. {required[0].message}", now)
 
 
 def survey(conn: Connection, job_key: str) -> Undertaking:

@@ -6,73 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.agent.machine.machines import Machine
+from wherry.agent import netlink
 from wherry.agent.machine import interfaces, subjects
 from wherry.agent.machine.commands import CommandFailed
-from wherry.agent.machine.files import Files
-from wherry.agent.machine.subjects import System
-from wherry.agent.machine.tentative import Tentative
 from wherry.agent.machine.verbs import Addresses, HostName, NameServers, Setting, TimeServers, TimeZone
+from wherry.agent.netlink import Address
 from wherry.model.errors import UsageError
 
 JOURNAL = "var/lib/wherry-helper/tentative.json"
-
-
-class Noted:
-    """Programs that note what they were asked for; the next `failing` of them fail."""
-
-    def __init__(self) -> None:
-        self.ran: list[tuple[str, ...]] = []
-        self.failing = 0
-
-    def has(self, program: str) -> bool:
-        return True
-
-    def run(self, *argv: str) -> None:
-        self.ran.append(argv)
-        if self.failing:
-            self.failing -= 1
-            raise CommandFailed("it does not want to.")
-
-
-class Machine:
-    """A machine in a folder, whose clock stands until it is told to go on."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.now = 100.0
-        self.commands = Noted()
-        self.system = System(Files(root), self.commands)
-        self.tentative = self.started()
-        for name, text in {
-            "etc/hostname": "old\n",
-            "etc/hosts": "127.0.0.1\tlocalhost\n127.0.1.1\told.example old\n",
-            "etc/timezone": "UTC\n",
-            "etc/resolv.conf": "search example\nnameserver 192.0.2.1\n",
-            "lib/systemd/systemd-timesyncd": "",
-        }.items():
-            self.write(name, text)
-        (root / "etc/localtime").symlink_to("/usr/share/zoneinfo/UTC")
-
-    def started(self) -> Tentative:
-        return Tentative(self.system, lambda: self.now)
-
-    def systemd(self) -> None:
-        self.write("etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", "")
-        for name in ("run/systemd/system/x", "run/systemd/netif/state", "run/systemd/resolve/resolv.conf"):
-            self.write(name, "")
-
-    def write(self, name: str, text: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def picture(self) -> dict[str, str]:
-        """All that is in files, with where links lead to."""
-        return {
-            str(path.relative_to(self.root)): str(path.readlink()) if path.is_symlink() else path.read_text()
-            for path in sorted(self.root.rglob("*"))
-            if path.is_symlink() or path.is_file()
-        }
 
 
 @pytest.fixture
@@ -93,6 +35,8 @@ SETTINGS: list[Setting] = [
 def _an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "lo0")])
     monkeypatch.setattr(interfaces, "_CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(netlink, "addresses", lambda: [Address("lo0", "192.0.2.10", 24, True, False)])
+    monkeypatch.setattr(netlink, "routes", list)
 
 
 @pytest.mark.parametrize("systemd", [False, True])
@@ -188,6 +132,32 @@ def test_the_way_back_is_tried_again(machine: Machine) -> None:
     assert machine.commands.ran[-1] == ("hostname", "old")
 
 
+def test_a_way_back_that_fails_is_never_given_up(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    change = machine.tentative.begin(HostName("new"), 30)
+    machine.commands.failing = 100
+    machine.now += 30
+    pauses = []
+    for _ in range(20):
+        machine.tentative.expire()
+        pauses.append(machine.tentative.waits or 0.0)
+        machine.now += pauses[-1]
+    assert pauses[:11] == [5.0] * 11
+    assert pauses[11:] == sorted(pauses[11:])
+    assert pauses[-1] == 640
+    told = [one.levelname for one in caplog.records if getattr(one, "event", "") == "change.stuck"]
+    assert told == ["ERROR"] * 11 + ["CRITICAL"] + ["ERROR"] * 8
+    with pytest.raises(UsageError, match="could not be taken back so far"):
+        machine.tentative.begin(HostName("other"), 30)
+    # Its files are those of before already.
+    with pytest.raises(UsageError, match="is being taken back already"):
+        machine.tentative.confirm(change)
+    assert (machine.root / JOURNAL).exists()
+    machine.commands.failing = 0
+    machine.started().recover()
+    assert machine.commands.ran[-1] == ("hostname", "old")
+    assert not (machine.root / JOURNAL).exists()
+
+
 def test_a_clock_that_nobody_was_asked_for_is_left_alone_again(machine: Machine) -> None:
     machine.systemd()
     (machine.root / "etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service").unlink()
@@ -220,7 +190,7 @@ def test_what_systemd_is_told(machine: Machine) -> None:
         "[Time]\nNTP=\nNTP=ntp.example 192.0.2.9\n"
     )
     assert "DNS=\nDNS=192.0.2.53\nDomains=~.\n" in files["etc/systemd/resolved.conf.d/90-wherry.conf"]
-    assert files["etc/systemd/network/10-wherry-lo0.network"].endswith(
+    assert files["etc/systemd/network/00-wherry-lo0.network"].endswith(
         "[Match]\nName=lo0\n\n[Network]\nDHCP=no\nAddress=192.0.2.10/24\nGateway=192.0.2.1\n"
     )
     assert subjects.picture(machine.system) == {
@@ -262,12 +232,3 @@ def test_what_a_machine_without_systemd_can_be_set_to(machine: Machine) -> None:
     with pytest.raises(UsageError, match="no systemd-timesyncd"):
         machine.tentative.begin(TimeServers(()), 30)
     assert machine.picture() == before
-
-
-def test_addresses_that_were_set_are_there_again_after_a_start(machine: Machine) -> None:
-    machine.tentative.confirm(machine.tentative.begin(SETTINGS[4], 30))
-    machine.write("etc/systemd/network/10-wherry-lo.network", "[Network]\nAddress=10.0.0.1/8\n")
-    asked = list(machine.commands.ran)
-    machine.commands.ran.clear()
-    subjects.settle_kept(machine.system)
-    assert machine.commands.ran == asked

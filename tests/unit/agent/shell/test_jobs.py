@@ -133,7 +133,11 @@ def test_a_copy_log_comes_page_by_page_and_shows_what_is_hidden_in_names(
         server.on("GET", f"/agent/v1/runs/{RUN}", authority.guard(Answer(200, told)))
         logs = number("status", "job_copy_logs")
         for key, typed_there, shown in (
-            (f"Photos:{RUN.upper()}", ("9", "5", ""), ("first", "last", "2 in all.", "Type a number from 1")),
+            (
+                f"Photos:{RUN.upper()}",
+                ("9", "0019", "5", ""),
+                ("first", "last", "2 in all.", "Type a number from 1"),
+            ),
             (f"photos:{RUN}", ("", "0"), ("first",)),
             (f"other:{RUN}", (), ("This agent has no such run",)),
         ):

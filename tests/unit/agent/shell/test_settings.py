@@ -65,7 +65,7 @@ class Machine:
 
     @property
     def addresses(self) -> str:
-        return self.text("systemd/network/10-wherry-eth0.network")
+        return self.text("systemd/network/00-wherry-eth0.network")
 
     @contextmanager
     def served(self) -> Iterator[None]:

@@ -203,6 +203,47 @@ def test_attack_45_the_restricted_shell_knows_a_few_words_only(
     assert shown.shown[-1] == "xdmsh> "
 
 
+@pytest.mark.parametrize("name", ["a..b", "a" * 64, "fe80::1%a..b"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nslookup {}",
+        "ping {}",
+        "traceroute {}",
+        "showmount -e {}",
+        "smbclient {}",
+        "mount {}:/data",
+        "mount //{}/s",
+        "curl https://{}/",
+        "curl https://[{}]/",
+    ],
+)
+def test_what_is_no_name_of_a_host_ends_no_session(state: AgentState, line: str, name: str) -> None:
+    shown = typed(
+        state, number("main", "restricted"), line.format(name), "help exit", "exit", number("main", QUIT)
+    ).shown
+    assert f"{'exit':<40}leave" in shown
+    assert any(one.startswith(("That is no", "It is: mount")) for one in shown)
+
+
+@pytest.mark.parametrize("where", [shell.ACTIONS, restricted.COMMANDS], ids=["an entry", "a word"])
+def test_a_name_that_a_lookup_chokes_on_ends_no_session(
+    state: AgentState, monkeypatch: pytest.MonkeyPatch, where: dict[str, object]
+) -> None:
+    def look_up(*_: object) -> None:
+        "a..b".encode("idna")
+
+    if where is shell.ACTIONS:
+        monkeypatch.setitem(where, "restart", look_up)
+        lines = [number("main", "restart"), number("main", QUIT)]
+    else:
+        monkeypatch.setitem(where, "ping", restricted.Command("", "", range(2), look_up))
+        lines = [number("main", "restricted"), "ping x", "exit", number("main", QUIT)]
+    shown = typed(state, *lines)
+    assert "It does not work: there is no host of such a name." in shown.shown
+    assert shown.shown[-1] == "xdmsh> "
+
+
 def test_ctrl_c_on_the_console_ends_a_command_and_not_the_restricted_shell(
     state: AgentState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
