@@ -18,6 +18,8 @@ from wherry import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "env": ("serve", "env"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "login": ("login", "login"),
     "logout": ("login", "logout"),
     "copy": ("copy", "copy"),
