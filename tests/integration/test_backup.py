@@ -22,6 +22,7 @@ from tests.integration.migration import VERSION, rows, sas_works
 from tests.integration.served import Served, serving
 from tests.integration.test_run_recovery import quick_world
 from tests.site import Site, assert_same, site
+from wherry.client.device_code import DeviceCode
 from wherry.control import breakglass
 from wherry.model.errors import LeaseLost
 from wherry.model.ledger import Span
@@ -126,7 +127,11 @@ def restored(here: Site, state: Path) -> Iterator[None]:
         processes.kept.add(again.process.pid)
         before = here.served
         here.served = here.admin.served = again
-        here.admin.sign_in.sign_in(lambda code: breakglass.approve(state, code.user_code))
+
+        def approve(code: DeviceCode) -> None:
+            breakglass.approve(state, code.user_code)
+
+        here.admin.sign_in.sign_in(approve)
         try:
             yield
         finally:

@@ -94,7 +94,7 @@ def _begin_anew(
 ) -> tuple[int, int]:
     database = Database(f"sqlite:///{building / DATABASE}")
     try:
-        schema.upgrade(database)
+        schema.upgrade(database, keep=False)
         with database.transaction() as conn:
             if not master_key.fits(conn, master):
                 raise UsageError(
