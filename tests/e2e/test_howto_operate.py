@@ -31,6 +31,9 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
         words = shlex.split(re.sub(r"\$(\w+)", lambda found: str(places[found[1]]), line))
         assert words[0] == "wherry"
         printed[line] = shell.run(*words[1:])
+    found = {one["check"]: one for one in printed["wherry doctor --state $STATE --json"].data}
+    assert found["service"]["verdict"] == "PASS", found
+    assert not [one for one in found.values() if one["verdict"] == "FAIL"]
     listed = printed["wherry backup --state $STATE --dry-run"].data
     assert "wherry.db" in {one["name"] for one in listed}
     made = printed["wherry backup --state $STATE --into plane.backup"]
@@ -40,3 +43,6 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
     assert "sign" not in printed["wherry backup --state $STATE --dry-run"].err
     shell.run("backup", "--state", str(shell.state), "--into", "plane.backup", code=2)
     shell.run("backup", "--state", str(shell.state), code=2)
+    (places["NEW"] / "master.key").unlink()
+    told = shell.run("doctor", "--state", str(places["NEW"]), "--output", "table", code=1).out
+    assert "FAIL" in told

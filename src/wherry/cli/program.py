@@ -18,6 +18,7 @@ from wherry import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "env": ("serve", "env"),
+    "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
     "login": ("login", "login"),

@@ -149,6 +149,22 @@ def describe(state: Path) -> Identity:
     return Identity.read(state)
 
 
+def holder(state: Path) -> str | None:
+    """The id of the process that uses the state now, None when nobody does."""
+    try:
+        lock = os.open(state / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # A shared one: it is gone at once, and does not turn away who starts meanwhile for longer.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(lock)
+    return None
+
+
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Put `content` in place of `path` so that a crash leaves the old or the new, whole and on disk."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
