@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,13 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("operate"))
-    with shell.serving():
-        yield shell
+    shell.environment["NOTIFY_SOCKET"] = str(shell.folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(60)
+        systemd.bind(shell.environment["NOTIFY_SOCKET"])
+        with shell.serving():
+            assert systemd.recv(100) == b"READY=1"
+            yield shell
 
 
 def test_each_command_works_as_it_is_told(shell: Shell) -> None:
@@ -34,6 +40,8 @@ def test_each_command_works_as_it_is_told(shell: Shell) -> None:
     found = {one["check"]: one for one in printed["wherry doctor --state $STATE --json"].data}
     assert found["service"]["verdict"] == "PASS", found
     assert not [one for one in found.values() if one["verdict"] == "FAIL"]
+    unit = next(one.out for line, one in printed.items() if line.startswith("wherry install"))
+    assert "--public-url https://mover.example.org:8443" in unit
     listed = printed["wherry backup --state $STATE --dry-run"].data
     assert "wherry.db" in {one["name"] for one in listed}
     made = printed["wherry backup --state $STATE --into plane.backup"]

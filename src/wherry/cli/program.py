@@ -18,6 +18,8 @@ from wherry import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "env": ("serve", "env"),
+    "install": ("install", "install"),
+    "uninstall": ("install", "uninstall"),
     "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),

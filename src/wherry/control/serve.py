@@ -91,6 +91,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(json.dumps({"ready": True, "url": self._plane.public_url}), flush=True)  # noqa: T201
+            _tell_systemd("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         parting = asyncio.create_task(self._drop_idle())
@@ -119,6 +120,18 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         self._plane.stopping.set()
         self.should_exit = True
+
+
+def _tell_systemd(line: str) -> None:
+    """What a unit of `Type=notify` waits for; nobody is told where nobody asked."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+        try:
+            teller.sendto(line.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+        except OSError as trouble:
+            log.warning("systemd cannot be told that the service is ready", extra={"reason": str(trouble)})
 
 
 async def _serve(

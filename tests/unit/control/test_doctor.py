@@ -89,9 +89,7 @@ def test_room_and_certificates_that_come_to_their_end(opened, state, monkeypatch
     (state / "ca.pem").write_bytes(old)
     assert "authority's certificate ends in 50 days" in examined(state)["certificate"].found
     for free, verdict in ((doctor.NO_ROOM - 1, Verdict.FAIL), (doctor.LITTLE_ROOM - 1, Verdict.WARN)):
-        monkeypatch.setattr(
-            doctor.shutil, "disk_usage", lambda _path, free=free: type("Usage", (), {"free": free})
-        )
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path, free=free: type("Usage", (), {"free": free}))
         assert examined(state)["disk room"].verdict is verdict
 
 
