@@ -18,6 +18,11 @@ from wherry import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "env": ("serve", "env"),
+    "install": ("install", "install"),
+    "uninstall": ("install", "uninstall"),
+    "doctor": ("doctor", "doctor"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "login": ("login", "login"),
     "logout": ("login", "logout"),
     "copy": ("copy", "copy"),

@@ -16,9 +16,10 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from wherry.control import audit, master_key
 from wherry.control.audit import Record
@@ -32,6 +33,8 @@ FORMAT = 1
 """Version of the directory's layout; a newer one is refused."""
 
 _BUILDING = ".new-"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,9 @@ def create_or_open(state: Path, now: float | None = None, key_from: str | None =
     """
     state = state.absolute()
     password = None
-    if _is_new(state):
-        password = _create(state, time.time() if now is None else now, key_from)
+    if is_new(state):
+        at = time.time() if now is None else now
+        password = make(state, lambda building: _build(building, at, key_from))
     _check_version(state)
     lock = _acquire(state)
     try:
@@ -145,6 +149,22 @@ def describe(state: Path) -> Identity:
     return Identity.read(state)
 
 
+def holder(state: Path) -> str | None:
+    """The id of the process that uses the state now, None when nobody does."""
+    try:
+        lock = os.open(state / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # A shared one: it is gone at once, and does not turn away who starts meanwhile for longer.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(lock)
+    return None
+
+
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Put `content` in place of `path` so that a crash leaves the old or the new, whole and on disk."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -156,9 +176,32 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     beside.rename(path)
 
 
-def _is_new(state: Path) -> bool:
+def is_new(state: Path) -> bool:
+    """Whether a state may be made here: the directory is absent or empty."""
     leftovers = ("lost+found", _BUILDING)
     return not state.exists() or all(name.startswith(leftovers) for name in os.listdir(state))
+
+
+def make(state: Path, build: Callable[[Path], T]) -> T:
+    """Let `build` fill a directory that becomes `state`, which is absent or empty; all of it or nothing."""
+    # A mounted directory cannot be replaced by a rename: it is filled instead.
+    mounted = state.is_mount()
+    name = f"{_BUILDING}{secrets.token_hex(4)}"
+    building = state / name if mounted else state.with_name(f"{name}.{state.name}")
+    try:
+        building.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+        try:
+            made = build(building)
+            if mounted:
+                _fill(building, state)
+            else:
+                building.rename(state)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as trouble:
+        raise UsageError(f"The state directory {state} cannot be made: {trouble.strerror}.") from trouble
+    return made
 
 
 def rotate_master_key(state: Path, key_from: str | None, new_from: str | None) -> int:
@@ -183,27 +226,6 @@ def rotate_master_key(state: Path, key_from: str | None, new_from: str | None) -
         return count
     finally:
         opened.close()
-
-
-def _create(state: Path, now: float, key_from: str | None) -> str:
-    # A mounted directory cannot be replaced by a rename: it is filled instead.
-    mounted = state.is_mount()
-    name = f"{_BUILDING}{secrets.token_hex(4)}"
-    building = state / name if mounted else state.with_name(f"{name}.{state.name}")
-    try:
-        building.parent.mkdir(parents=True, exist_ok=True)
-        building.mkdir(mode=0o700)
-        try:
-            password = _build(building, now, key_from)
-            if mounted:
-                _fill(building, state)
-            else:
-                building.rename(state)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    except OSError as trouble:
-        raise UsageError(f"The state directory {state} cannot be made: {trouble.strerror}.") from trouble
-    return password
 
 
 def _fill(building: Path, state: Path) -> None:

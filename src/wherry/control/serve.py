@@ -19,6 +19,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from wherry.control.connections import BoundedConnection
 from wherry.control.deployment import Deployment
 from wherry.control.plane import Plane
 from wherry.control.settings import Settings, hosts_of
+from wherry.control.shown_certificate import Files, kept_fresh
 from wherry.model.errors import UsageError
 
 log = logging.getLogger("wherry.control")
@@ -68,13 +70,13 @@ def run(
         settings = Settings.load(opened.state, os.environ)
         further = hosts_of(settings.further_hosts)
         plane = _plane(opened, bound, (host, *further), url, settings)
-        if tls_cert is None:
-            opened.ensure_certificate(_names(host, url, further), time.time())
+        files = _files(opened, _names(host, url, further), tls_cert, tls_key)
+        files.renew()
         opened.publish(url, opened.ca_file if tls_cert is None else tls_cert.absolute())
-        server = _server(plane, tls_cert or opened.certificate_file, tls_key or opened.key_file, log_level)
+        server = _server(plane, files, log_level)
         guarded = outbound.guarding(settings.outbound_networks)
         with guarded, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(server, bound, opened, plane, break_glass=break_glass))
+            runner.run(_serve(server, bound, files, plane, break_glass=break_glass))
     return 0
 
 
@@ -89,6 +91,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(json.dumps({"ready": True, "url": self._plane.public_url}), flush=True)  # noqa: T201
+            _tell_systemd("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         parting = asyncio.create_task(self._drop_idle())
@@ -119,18 +122,46 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _tell_systemd(line: str) -> None:
+    """What a unit of `Type=notify` waits for; nobody is told where nobody asked."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+        try:
+            teller.sendto(line.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+        except OSError as trouble:
+            log.warning("systemd cannot be told that the service is ready", extra={"reason": str(trouble)})
+
+
 async def _serve(
-    server: _Server, bound: socket.socket, opened: Deployment, plane: Plane, *, break_glass: bool
+    server: _Server, bound: socket.socket, files: Files, plane: Plane, *, break_glass: bool
 ) -> None:
-    breakglass.remove(opened.state)
+    state, context = plane.state, server.config.ssl
+    assert state is not None  # noqa: S101 - of every plane that is served
+    assert context is not None  # noqa: S101 - there is no service without TLS
+    breakglass.remove(state)
     async with contextlib.AsyncExitStack() as stack:
         if break_glass:
-            await stack.enter_async_context(breakglass.listening(plane, opened.state))
+            await stack.enter_async_context(breakglass.listening(plane, state))
+        await stack.enter_async_context(kept_fresh(context, files, plane.settings.certificate_seconds))
         await server.serve([bound])
     log.info("stopped")
 
 
-def _server(plane: Plane, certificate: Path, key: Path, log_level: str) -> _Server:
+def _files(opened: Deployment, names: list[str], tls_cert: Path | None, tls_key: Path | None) -> Files:
+    """The certificate of the operator, or ours, which is made anew when it is not there or near its end."""
+    if tls_cert is not None and tls_key is not None:
+        return Files(tls_cert, tls_key)
+    renew = partial(_renew, opened, names)
+    return Files(opened.certificate_file, opened.key_file, renew)
+
+
+def _renew(opened: Deployment, names: list[str]) -> None:
+    opened.ensure_certificate(names, time.time())
+
+
+def _server(plane: Plane, files: Files, log_level: str) -> _Server:
     config = uvicorn.Config(
         create_app(plane),
         http=BoundedConnection,
@@ -143,14 +174,14 @@ def _server(plane: Plane, certificate: Path, key: Path, log_level: str) -> _Serv
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
-        ssl_certfile=str(certificate),
-        ssl_keyfile=str(key),
+        ssl_certfile=str(files.certificate),
+        ssl_keyfile=str(files.key),
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as broken:
         raise UsageError(
-            f"The certificate {certificate} or its key {key} cannot be used: {broken}."
+            f"The certificate {files.certificate} or its key {files.key} cannot be used: {broken}."
         ) from broken
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -30,6 +30,7 @@ class Settings:
     `idle_access` is how long both outlive the last lease of a run that goes on.
     `audit_keep_days` is how long records of the audit trail are kept at least.
     `schedule` is how often it is looked for schedules that are due or wait.
+    `certificate` is how often it is looked whether the service's own certificate is near its end, or was replaced.
     `further_hosts` are names and addresses, with commas between, by which the control plane is reached besides its
     public URL: a private address, say.  `device_flow_networks` is where others than our agents may ask for a device
     code: see `networks`.
@@ -60,6 +61,7 @@ class Settings:
     keep_partitions_seconds: float = 600.0
     head_seconds: float = 20.0
     body_seconds: float = 30.0
+    certificate_seconds: float = 3600.0
     losses_limit: int = 12
     segment_limit_mib: int = 16
     audit_keep_days: float = 400.0

@@ -131,6 +131,14 @@ def serves(certificate: bytes, hosts: Iterable[str], now: float) -> bool:
     return fresh and {_general_name(host) for host in hosts} <= set(names)
 
 
+def expires(certificate: bytes) -> float:
+    """When a PEM certificate ends, in seconds of the epoch."""
+    try:
+        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError as broken:
+        raise KeyTrouble("The certificate cannot be read.") from broken
+
+
 def fingerprint(certificate: bytes) -> str:
     """SHA-256 of a PEM certificate in lower-case hexadecimal: what a person compares."""
     try:

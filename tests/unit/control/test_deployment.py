@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -166,7 +168,8 @@ def test_the_environment_tells_where_it_was_served(opened, state):
         environment.text(state.parent)
 
 
-def test_a_database_from_before_schedules_gets_them(state):
+def without_schedules(state: Path) -> None:
+    """Make the database one of the first schema."""
     opened = deployment.create_or_open(state, START)
     with opened.database.transaction() as conn:
         for statement in (
@@ -177,6 +180,10 @@ def test_a_database_from_before_schedules_gets_them(state):
         ):
             conn.execute(text(statement))
     opened.close()
+
+
+def test_a_database_from_before_schedules_gets_them_and_is_kept_as_it_was(state, caplog):
+    without_schedules(state)
     opened = deployment.create_or_open(state, START)
     with opened.database.snapshot() as conn:
         for query in (
@@ -186,3 +193,32 @@ def test_a_database_from_before_schedules_gets_them(state):
         ):
             assert conn.execute(text(query)).all() == []
     opened.close()
+    kept = state / "wherry.db.schema-0001"
+    assert str(kept) in caplog.text
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(kept)) as copied:
+        assert copied.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert copied.execute("SELECT name FROM principals").fetchall() == [("admin",)]
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            copied.execute("SELECT * FROM schedules")
+    caplog.clear()
+    deployment.create_or_open(state, START).close()
+    assert not caplog.text
+    # The copy put back in its place is brought along again.
+    kept.replace(state / "wherry.db")
+    deployment.create_or_open(state, START).close()
+    assert kept.exists()
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(state):
+    without_schedules(state)
+    with closing(sqlite3.connect(state / "wherry.db")) as found:
+        # The migration makes tables, then stumbles over an index of this name.
+        found.execute("CREATE INDEX ix_firings_at ON runs (id)")
+        before = list(found.iterdump())
+    with pytest.raises(UsageError, match=r"as it was.*wherry\.db\.schema-0001"):
+        deployment.create_or_open(state, START)
+    with closing(sqlite3.connect(state / "wherry.db")) as found:
+        assert list(found.iterdump()) == before
+    with closing(sqlite3.connect(state / "wherry.db.schema-0001")) as copied:
+        assert list(copied.iterdump()) == before

@@ -4,7 +4,7 @@ An agent that falls silent keeps neither its role nor a credential while it is w
 goes on.  A run whose agent may not enter the target any more ends, whatever took the right away: an assignment that
 somebody removed or changed, an identity that was disabled, a consent whose author lost the right to give it.
 
-Called by the reaper, after grants were prolonged.
+Called by the reaper, after grants were prolonged, and by `restore`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,18 @@ def settle(conn: Connection, run_id: str, now: float, idle_seconds: float) -> No
             return
     if _idle(conn, run, now, idle_seconds):
         _take_back(conn, run, now)
+
+
+def take_all_back(conn: Connection, now: float) -> int:
+    """Take back the access of all runs that go on, whoever is at work; how many had any."""
+    count = 0
+    for row in conn.execute(run_state.query().where(runs.c.status.in_(run_state.ACTIVE))).all():
+        run = run_state.of_row(row)
+        known = credentials.of_run(conn, run.id)
+        if grants.users_of(conn, run.id) or (known is not None and known.state in credentials.STANDING):
+            _take_back(conn, run, now)
+            count += 1
+    return count
 
 
 def _take_back(conn: Connection, run: RunState, now: float) -> None:

@@ -2,7 +2,8 @@
 
 `standing` holds a digest of every principal, key, password, second factor, role and consent that is good.
 `housekeeping` writes it each minute and at the end.  At a start on a database that was put back
-(`audit_proof.reconcile` says so), `withdraw` takes away what is not in it, and ends every token and session there is.
+(`audit_proof.reconcile` says so), and when a backup is restored, `withdraw` takes away what is not in it, and ends
+every token, session and lease there is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from wherry.control.db.tables_identity import (
     sessions,
     signing_keys,
 )
-from wherry.control.db.tables_ledger import consents
+from wherry.control.db.tables_ledger import consents, partitions
 from wherry.control.services import agent_trust, owners, signing
 from wherry.control.services import consents as consented
 from wherry.model.errors import ApiError
@@ -59,7 +60,7 @@ def now_in_force(conn: Connection) -> str:
 
 
 def withdraw(conn: Connection, master: MasterKey, standing: str | None, now: float) -> int:
-    """End all tokens and sessions, and take away what `standing` does not hold; how much that was.
+    """End all tokens, sessions and leases, and take away what `standing` does not hold; how much that was.
 
     Without the file only tokens and sessions end.  What would leave nobody who owns everything is left as it is.
     """
@@ -71,6 +72,8 @@ def withdraw(conn: Connection, master: MasterKey, standing: str | None, now: flo
     fresh = {"value": secrets.token_hex(16)}
     if conn.execute(update(meta).where(meta.c.key == "incarnation").values(fresh)).rowcount == 0:
         conn.execute(insert(meta).values(key="incarnation", **fresh))
+    # No holder can use them any more, and nobody else need wait for their end.
+    conn.execute(update(partitions).where(partitions.c.expires_at > now).values(expires_at=now))
     gone = 0 if standing is None else _withdraw(conn, frozenset(standing.split()), now)
     details: dict[str, object] = {"withdrawn": gone, "known": standing is not None}
     audit.append(conn, Record("wherry/database/restored", "allowed", details=details), now)
