@@ -18,6 +18,7 @@ from wherry import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "env": ("serve", "env"),
+    "api": ("api", "api"),
     "login": ("login", "login"),
     "logout": ("login", "logout"),
     "copy": ("copy", "copy"),
