@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from wherry.agent.shell import menus, shell
 from wherry.agent.shell.here import Here
@@ -18,6 +19,8 @@ from wherry.agent.shell.menus import Menu
 from wherry.agent.state import AgentState
 from wherry.cli import copy_options
 from wherry.cli.arguments import Choice, Takes
+from wherry.control import openapi
+from wherry.control.areas import AREAS
 from wherry.model.errors import CODES
 from wherry.model.options import TABLE, WORDS, JobOptions, word_of
 
@@ -157,8 +160,36 @@ def _screen(title: str, known: Mapping[str, Menu], name: str, typed: Sequence[st
     return [f"## {title}", "", "```text", recorder.shown.strip("\n"), "```", ""]
 
 
+def operations() -> str:
+    """The page of all operations: the OpenAPI document, as far as people read it."""
+    lines = [
+        "# Operations", "",
+        "All that the service answers to, by area, as its OpenAPI document tells it (`/openapi.json`, `wherry api`).",
+        "What has an `api-version` needs the query parameter. Made by `tools/reference.py`.", "",
+    ]  # fmt: skip
+    told = openapi.document(one for area in AREAS for one in area.declared)
+    found = [
+        (one["tags"][0], method.upper(), path, one)
+        for path, there in told["paths"].items()
+        for method, one in there.items()
+    ]
+    for tag in sorted({one[0] for one in found}):
+        lines += [f"## {tag}", "", "| operation | who may | does |", "|---|---|---|"]
+        lines += [_operation(method, path, one) for area, method, path, one in found if area == tag]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _operation(method: str, path: str, one: dict[str, Any]) -> str:
+    version = any(parameter["name"] == "api-version" for parameter in one["parameters"])
+    who = f"`{one['x-wherry-action']}`" if "x-wherry-action" in one else one["x-wherry-access"]
+    does = one["summary"].replace("|", "\\|")
+    return f"| `{method} {path}`{' `api-version`' if version else ''} | {who} | {does} |"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors, "job-options.md": options, "copy.md": copy, "xdmsh.md": xdmsh,
+    "operations.md": operations,
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
+    "api": ("api", "api"),
     "login": ("login", "login"),
     "logout": ("login", "logout"),
     "copy": ("copy", "copy"),

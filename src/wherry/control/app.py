@@ -39,6 +39,7 @@ _WORDS = {
 
 def create_app(plane: Plane, areas: Iterable[Routes] = AREAS) -> FastAPI:
     """The ASGI application of a control plane."""
+    # The service's own document is `openapi`: FastAPI's would be a route without a guard.
     app = FastAPI(title="Wherry", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.plane = plane
     app.router.redirect_slashes = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from wherry.control import dispatch, health, housekeeping, scheduler
+from wherry.control import dispatch, health, housekeeping, openapi, scheduler
 from wherry.control.access import Routes
 from wherry.control.agents import bundles, job_status, machine_identity, registration, work
 from wherry.control.arm import areas as arm
@@ -28,6 +28,7 @@ from wherry.control.vault import api as vault
 
 AREAS: tuple[Routes, ...] = (
     health.routes,
+    openapi.routes,
     discovery.routes,
     device.routes,
     token.routes,

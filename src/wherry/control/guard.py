@@ -40,6 +40,7 @@ class GuardedRoute(APIRoute):
     """A route that cannot be reached but through its `Access`."""
 
     def __init__(self, declaration: Declaration, **options: Any) -> None:
+        self.declaration = declaration
         self.access: Access = declaration.access
         super().__init__(
             declaration.path,
