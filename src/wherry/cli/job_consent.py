@@ -20,6 +20,7 @@ Name = Annotated[str, name_option("--job-definition-name", "--job", "-j", what="
 COLUMNS = (
     ("Id", "name"),
     ("By", "properties.authorName"),
+    ("For", "properties.use"),
     ("Agents", "properties.agents"),
     ("Role", "properties.roleName"),
     ("Scope", "properties.scope"),

@@ -156,12 +156,13 @@ class Chapters:
             return
         begun = time.perf_counter()
         for folder, entries in chapter.plain:
-            left = entries
-            while left:
+            at = 0
+            while at < len(entries):
                 self._look()
                 # A limit that is told while this goes on is kept file by file.
                 some = 1 if desk.both.limited else _PARCEL
-                parcel, left = left[:some], left[some:]
+                parcel = entries[at : at + some]
+                at += some
                 if desk.both.pacer is not None:
                     desk.both.pacer.take(sum([entry.size for entry in parcel]))
                 chapter.parcels.append(desk.lane.send(folder, parcel))

@@ -8,7 +8,6 @@ What happens when one is due is in `services.firings`.
 from __future__ import annotations
 
 import time
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -30,8 +29,6 @@ LONGEST_AHEAD_DAYS = 90
 LONGEST_DAYS = 366
 SHOWN = 5
 """How many moments are shown at which it is due next."""
-
-_LOOKED_AT = 1000
 
 
 def settle(
@@ -65,10 +62,9 @@ def of_job(conn: Connection, job_key: str, *, lock: bool = False) -> Row[Any] | 
 
 def following(conn: Connection, job_key: str, schedule: Schedule, at: float) -> float | None:
     """When a schedule is due next after `at`, but for what has been seen to already; None for never."""
-    due = list(islice(schedule.after(at), _LOOKED_AT))
     done = select(firings.c.due_at).where(firings.c.job_key == job_key, firings.c.due_at > at)
     seen = set(conn.execute(done).scalars())
-    return next((one for one in due if one not in seen), None)
+    return next((one for one in schedule.after(at) if one not in seen), None)
 
 
 def reckon(conn: Connection, job_key: str, schedule: Schedule, at: float, now: float) -> None:
