@@ -117,9 +117,13 @@ class Tentative:
         tell(logging.INFO, "change.kept", "A setting is kept.", verb=pending.setting.verb)
 
     def roll_back(self, change: str) -> None:
-        """Take a change back; raises `UsageError` when it is no longer there."""
+        """Take a change back; raises `UsageError` when it is no longer there, `CommandFailed` when it stays."""
         self._named(change)
         self._back()
+        if self._is_stuck():
+            raise CommandFailed(
+                "The setting could not be taken back yet; that is tried again. The log of wherry-helper says why."
+            )
 
     def expire(self) -> None:
         """Take back what nobody has confirmed in time."""

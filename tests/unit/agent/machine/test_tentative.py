@@ -132,6 +132,15 @@ def test_the_way_back_is_tried_again(machine: Machine) -> None:
     assert machine.commands.ran[-1] == ("hostname", "old")
 
 
+def test_nobody_is_told_that_all_is_as_it_was_before_it_is(machine: Machine) -> None:
+    change = machine.tentative.begin(HostName("new"), 30)
+    machine.commands.failing = 1
+    with pytest.raises(CommandFailed, match="could not be taken back yet"):
+        machine.tentative.roll_back(change)
+    machine.tentative.roll_back(change)
+    assert machine.tentative.waits is None
+
+
 def test_a_way_back_that_fails_is_never_given_up(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     change = machine.tentative.begin(HostName("new"), 30)
     machine.commands.failing = 100
