@@ -92,7 +92,7 @@ def _request(kind: ResourceType, properties: Json, *, required: bool) -> Json:
 def _properties(kind: ResourceType) -> Json:
     """The properties of a request, with the further fields of each variant that is served."""
     schema = _object(kind.fields)
-    served = [(name, fields) for name, fields in kind.variants.items() if fields is not None]
+    served = list(kind.variants.items())
     if served:
         schema["anyOf"] = [_variant(kind.variant_on, name, fields) for name, fields in served]
     return schema
