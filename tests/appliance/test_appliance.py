@@ -21,7 +21,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.appliance.virtual_machine import HOST, VirtualMachine, booted
+from tests.appliance.virtual_machine import HOST, VirtualMachine, after_a_power_cut, booted
 from tests.e2e.shell import CODE, Shell, until
 from wherry.agent.shell.menus import NEWER
 from wherry.control import breakglass, environment
@@ -102,8 +102,8 @@ def test_from_the_first_boot_to_an_agent_that_is_online(plane: Shell, machine: V
     until(lambda: agent_status(plane) == "Online", 120)
     seconds = time.monotonic() - begun
 
-    told = asyncio.run(status(machine, key))
-    assert (told["state"], told["daemon"], told["missing"]) == ("registered", "running", [])
+    shown = asyncio.run(status(machine, key))
+    assert (shown["state"], shown["daemon"], shown["missing"]) == ("registered", "running", [])
     print(f"\n{machine.accelerator}: console after {machine.seconds:.0f} s, "
           f"control plane to Online {seconds:.0f} s, {Path(DISK).stat().st_size >> 20} MiB")  # fmt: skip
 
@@ -139,10 +139,20 @@ def test_nothing_but_ssh_is_let_in(machine: VirtualMachine) -> None:
                 line.recv(1)
 
 
-def test_the_file_system_fills_the_disk(machine: VirtualMachine, tmp_path: Path) -> None:
-    """The last one: the machine loses its power."""
+def test_it_is_the_same_agent_after_a_power_cut(
+    plane: Shell, machine: VirtualMachine, tmp_path: Path
+) -> None:
     machine.process.kill()
     machine.process.wait()
+    before = last_heard(plane)
+    with after_a_power_cut(machine, tmp_path) as again, again.connected(SSH) as line:
+        assert line.recv(64).startswith(b"SSH-2.0-xdmsh")
+        until(lambda: last_heard(plane) != before, 120)
+    assert agent_status(plane) == "Online"
+
+
+def test_the_file_system_fills_the_disk(machine: VirtualMachine, tmp_path: Path) -> None:
+    """The last one: nothing runs any more."""
     plain = tmp_path / "plain.raw"
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(machine.layer), str(plain)], check=True)
     with plain.open("rb") as disk:
@@ -170,8 +180,17 @@ async def status(machine: VirtualMachine, key: str) -> dict[str, object]:
 
 
 def agent_status(plane: Shell) -> str:
+    return told(plane, "agentStatus")
+
+
+def last_heard(plane: Shell) -> str:
+    return told(plane, "lastStatusUpdate")
+
+
+def told(plane: Shell, name: str) -> str:
+    """A property of the agent, as the API tells it."""
     return plane.run(
-        "agent", "show", "--name", "appliance", "--query", "properties.agentStatus", "-o", "tsv"
+        "agent", "show", "--name", "appliance", "--query", f"properties.{name}", "-o", "tsv"
     ).out.strip()
 
 

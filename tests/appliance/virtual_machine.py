@@ -59,6 +59,16 @@ def booted(
         raise AssertionError(f"it did not boot: {machine.talk.shown}")
 
 
+@contextmanager
+def after_a_power_cut(machine: VirtualMachine, folder: Path, limit: float = 300) -> Iterator[VirtualMachine]:
+    """The same machine once more, with what its disk was given so far."""
+    machine.process.kill()
+    machine.process.wait()
+    with _started(machine.layer, folder, tuple(machine.ports), machine.accelerator) as found:
+        assert _asks(found, time.monotonic() + limit), found.talk.shown
+        yield found
+
+
 def accelerators() -> list[str]:
     """How it may be emulated here, the fastest first."""
     told = os.environ.get("WHERRY_APPLIANCE_ACCELERATOR")
