@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from tests.integration.served import Served, serving
 from tests.integration.test_run_recovery import quick_world
 from tests.site import Site, assert_same, site
 from wherry.client.device_code import DeviceCode
-from wherry.control import breakglass
+from wherry.control import backup, breakglass
+from wherry.control.restore import Wanted, restore
 from wherry.model.errors import LeaseLost
 from wherry.model.ledger import Span
 
@@ -104,10 +106,11 @@ def test_a_run_that_was_going_on_ends_after_a_restore_and_the_next_transfers_not
         job.start()
         here.until(lambda: job.run.get("itemsTransferred"), 60)
         agent.freeze()
-        with backed_up(here.served.state, tmp_path) as (file, key):
-            assert job.run["status"] == "Running"
-            here.kill_control()
-            wherry("restore", "--from", file, "--state", tmp_path / "elsewhere", "--master-key", key)
+        assert job.run["status"] == "Running"
+        state, file = here.served.state, tmp_path / "plane.backup"
+        backup.take(state, file, time.time())
+        here.kill_control()
+        restore(Wanted(file, tmp_path / "elsewhere", str(state / "master.key")), time.time())
         with restored(here, tmp_path / "elsewhere"):
             agent.thaw()
             assert job.end()["status"] == "Succeeded"

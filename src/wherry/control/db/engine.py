@@ -7,7 +7,8 @@ transaction in a worker thread:
 
 An exception leaves nothing behind.  On SQLite writes queue in order of arrival (`BEGIN IMMEDIATE` behind one lock a
 process), readers see the last committed state and never wait; `synchronous=FULL`, so what was answered survives
-a power cut.  `companion` lets the audit record of a request ride in the request's own transaction.
+a power cut.  On PostgreSQL the lock is one of the server, so that writers of all processes take turns, and readers see
+one moment.  `companion` lets the audit record of a request ride in the request's own transaction.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ Companion = Callable[[Connection], Callable[[], None] | None]
 """Called at the end of each write transaction; what it returns is called when that transaction is committed."""
 
 companion: ContextVar[Companion | None] = ContextVar("companion", default=None)
+
+_WRITER = 0x77686572
+"""The advisory lock of whoever writes, on a PostgreSQL."""
 
 READERS = 16
 """Reads at a time; each holds a thread and a connection."""
@@ -93,7 +97,11 @@ class Database:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, pool_size=READERS + 1, max_overflow=1
+        )
+        event.listen(engine, "begin", _begin_elsewhere)
+        return engine
     engine = create_engine(
         url, hide_parameters=True, pool_size=READERS + 1, max_overflow=1, connect_args={"timeout": 30}
     )
@@ -116,3 +124,11 @@ def _begin(conn: Connection) -> None:
     writes = bool(conn.get_execution_options().get("wherry_writes"))
     conn.exec_driver_sql(f"PRAGMA query_only={0 if writes else 1}")
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_elsewhere(conn: Connection) -> None:
+    """PostgreSQL: the same terms as on SQLite, for all processes of all replicas."""
+    if conn.get_execution_options().get("wherry_writes"):
+        conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER})")
+    else:
+        conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
