@@ -16,7 +16,7 @@ from wherry.model.errors import UsageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations`."""
 
 
