@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,6 +28,7 @@ API_VERSIONS = {
 }
 GROUPS_VERSION = "2024-11-01"
 TENANTS_VERSION = "2022-12-01"
+T = TypeVar("T")
 _DONE = ("Succeeded", "Failed", "Canceled")
 OPERATION_LIMIT = 600.0
 
@@ -116,7 +117,15 @@ class ResourceClient:
 
     def lines(self, path: str, *, api_version: str | None = None, **query: str) -> Iterator[str]:
         """The lines of an answer that is no JSON document but many, as they arrive."""
-        told = _query(path, api_version, query)
+        yield from self._streamed(path, _query(path, api_version, query), httpx.Response.iter_lines)
+
+    def pieces(self, path: str, *, api_version: str | None = None, **query: str) -> Iterator[bytes]:
+        """An answer that is a file, piece by piece as it arrives."""
+        yield from self._streamed(path, _query(path, api_version, query), httpx.Response.iter_bytes)
+
+    def _streamed(
+        self, path: str, told: Mapping[str, str], read: Callable[[httpx.Response], Iterator[T]]
+    ) -> Iterator[T]:
         for fresh in (False, True):
             options: dict[str, Any] = {
                 "headers": {"Authorization": f"Bearer {self._tokens.token(fresh=fresh)}"},
@@ -127,7 +136,7 @@ class ResourceClient:
                     "GET", self._connection.absolute(path), **options
                 ) as answer:
                     if answer.status_code < 400:
-                        yield from answer.iter_lines()
+                        yield from read(answer)
                         return
                     answer.read()
             except httpx.TransportError as trouble:
