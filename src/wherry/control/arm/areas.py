@@ -13,6 +13,7 @@ from wherry.control.arm import (
     key_vault,
     private_links,
     run_logs,
+    run_metrics,
     storage,
     storage_mover,
     subscriptions,
@@ -21,6 +22,7 @@ from wherry.control.arm import (
 AREAS: tuple[Routes, ...] = (
     subscriptions.routes,
     run_logs.routes,
+    run_metrics.routes,
     storage_mover.routes,
     consents.routes,
     endpoints.routes,

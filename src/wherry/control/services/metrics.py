@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Select, case, delete, func, select, text
 from sqlalchemy.sql import ColumnElement
@@ -28,6 +29,9 @@ CREDENTIAL_STATES = ("opening", "live", "withdrawing")
 KEPT_MINUTES = 93 * 24 * 60
 """How long minutes of runs are kept: as long as in Azure."""
 
+MOST_SAMPLES = 100_000
+"""Samples that one question is answered from."""
+
 _TOTAL = text(
     "INSERT INTO totals (name, items, bytes) VALUES (:name, :items, :bytes) ON CONFLICT (name) DO UPDATE SET "
     "items = totals.items + excluded.items, bytes = totals.bytes + excluded.bytes"
@@ -39,6 +43,16 @@ _MINUTE = text(
     "transferred_items = run_minutes.transferred_items + excluded.transferred_items, "
     "transferred_bytes = run_minutes.transferred_bytes + excluded.transferred_bytes"
 )
+
+
+class Sample(NamedTuple):
+    """What a run did in a minute; runs by name."""
+
+    run: str
+    minute: int
+    scanned_items: int
+    transferred_items: int
+    transferred_bytes: int
 
 
 @dataclass(slots=True)
@@ -76,6 +90,23 @@ def count(conn: Connection, run: str, counted: Counters, now: float) -> None:
     }
     if told["scanned"] or told["items"]:
         conn.execute(_MINUTE, told)
+
+
+def samples(conn: Connection, mover: str, run: str, begin: int, end: int) -> list[Sample]:
+    """What the runs of a mover did in the minutes from `begin` to before `end`; one more than `MOST_SAMPLES` at most.
+
+    `run` is the name of one; '' and '*' stand for all.
+    """
+    columns = [column for column in run_minutes.c if column.name not in ("run", "minute")]
+    query = (
+        select(runs.c.name, run_minutes.c.minute, *columns)
+        .join(runs, runs.c.id == run_minutes.c.run)
+        .where(runs.c.mover_key == mover, run_minutes.c.minute >= begin, run_minutes.c.minute < end)
+    )
+    if run not in ("", "*"):
+        query = query.where(func.lower(runs.c.name) == run.lower())
+    rows = conn.execute(query.order_by(run_minutes.c.minute).limit(MOST_SAMPLES + 1))
+    return [Sample(*row) for row in rows]
 
 
 def forget_minutes(conn: Connection, now: float) -> None:
