@@ -99,6 +99,8 @@ def test_from_folder_to_folder(shell: Shell) -> None:
     assert "--top" in below.err
     exported = shell.run("log", "export", "--job", "copy", "--run", earlier, "--code", "AZSM2001")
     assert [json.loads(line)["itemPath"] for line in exported.out.splitlines()] == ["folder-2/file-29"]
+    shell.run("log", "export", "--job", "copy", "--run", earlier, "--file", str(shell.folder / "log.csv"))
+    assert (shell.folder / "log.csv").read_text().count("Transferred") == len(rows)
     events = shell.run("run", "events", "--job", "copy", "--query", "[].message", "-o", "tsv").out
     assert "Succeeded." in events
     shown = shell.run("run", "show", "--job", "copy", "-o", "table").out

@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, BinaryIO, TextIO
 
 import typer
 
@@ -16,6 +17,7 @@ from wherry.cli.connected import session
 from wherry.cli.options import Group, Job, Mover, Project
 from wherry.cli.output import answers, tell
 from wherry.cli.run import Name, path_of
+from wherry.model.errors import UsageError
 from wherry.model.outcomes import Outcome
 from wherry.model.text import json_safe
 
@@ -41,6 +43,17 @@ COLUMNS = (
     ("Details", "details"),
 )
 _PAGE = 1000
+
+
+class Form(StrEnum):
+    """What a copy log is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+_FORMS = {".csv": Form.CSV, ".parquet": Form.PARQUET}
 
 
 @app.command("list")
@@ -81,8 +94,24 @@ def export(
     file: Annotated[
         Path, typer.Option("--file", "-f", metavar="FILE", help="Where to; - is standard output.")
     ] = Path("-"),
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format",
+            case_sensitive=False,
+            show_default=False,
+            help="By default as the file's name ends, else jsonl.",
+        ),
+    ] = None,
 ) -> None:
-    """Write all rows of the copy log, as one JSON object a line."""
+    """Write all rows of the copy log: as one JSON object a line, as CSV or as Parquet."""
+    form = form or _FORMS.get(file.suffix.lower(), Form.JSONL)
+    if form is not Form.JSONL:
+        with session(group, mover, project) as here, _kept(file, form) as out:
+            query = _query(outcome, code, path, text) | {"format": form.value}
+            size = sum(map(out.write, here.api.pieces(f"{path_of(here, job, run)}/exportCopyLogs", **query)))
+        tell(f"{size} bytes.")
+        return
     with session(group, mover, project) as here, _opened(file) as out:
         query = _query(outcome, code, path, text) | {"$top": str(_PAGE)}
         count = 0
@@ -95,6 +124,24 @@ def export(
 def _query(outcome: Outcome | None, code: str | None, path: str | None, text: str | None) -> dict[str, str]:
     told = {"outcome": outcome and outcome.value, "code": code, "pathPrefix": path, "text": text}
     return {name: value for name, value in told.items() if value}
+
+
+@contextmanager
+def _kept(file: Path, form: Form) -> Iterator[BinaryIO]:
+    """A file that is there whole or not at all."""
+    if str(file) == "-":
+        if form is Form.PARQUET and sys.stdout.isatty():
+            raise UsageError("Parquet is nothing for a terminal: name a --file.")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        with beside.open("wb") as out:
+            yield out
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @contextmanager

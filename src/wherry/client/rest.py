@@ -120,6 +120,10 @@ class ResourceClient:
         """The lines of an answer that is no JSON document but many, as they arrive."""
         yield from self._stream("GET", path, httpx.Response.iter_lines, _query(path, api_version, query))
 
+    def pieces(self, path: str, *, api_version: str | None = None, **query: str) -> Iterator[bytes]:
+        """An answer that is a file, piece by piece as it arrives."""
+        yield from self._stream("GET", path, httpx.Response.iter_bytes, _query(path, api_version, query))
+
     def content(self, path: str, *, api_version: str | None = None) -> Iterator[bytes]:
         """What an operation of the resource answers that is a file, as it arrives."""
         yield from self._stream("POST", path, httpx.Response.iter_bytes, _query(path, api_version, {}))

@@ -24,6 +24,7 @@ from wherry.control.guard import GuardedRoute
 from wherry.control.identity.oauth import TokenError, token_error
 from wherry.control.middleware import Door, error_body, stamp
 from wherry.control.plane import Plane
+from wherry.control.pulse import area_of
 from wherry.control.refusals import Refusal
 from wherry.model.errors import ApiError
 
@@ -110,4 +111,6 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     )
     response = JSONResponse(body, 500)
     stamp(response.headers, Headers(scope=request.scope), state)
+    service: Plane = request.app.state.plane
+    service.pulse.answered(area_of(request.scope.get("route")), response.status_code)
     return response

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from wherry.control import dispatch, health, housekeeping, openapi, scheduler
+from wherry.control import dispatch, health, housekeeping, metrics, openapi, scheduler
 from wherry.control.access import Routes
 from wherry.control.agents import bundles, job_status, machine_identity, registration, work
 from wherry.control.arm import areas as arm
@@ -29,6 +29,7 @@ from wherry.control.vault import api as vault
 AREAS: tuple[Routes, ...] = (
     health.routes,
     openapi.routes,
+    metrics.routes,
     discovery.routes,
     device.routes,
     token.routes,

@@ -24,7 +24,7 @@ from wherry.control.db.tables_identity import (
     sessions,
 )
 from wherry.control.plane import Plane
-from wherry.control.services import signing, standing, vault_secrets
+from wherry.control.services import metrics, signing, standing, vault_secrets
 
 log = logging.getLogger("wherry.control")
 
@@ -83,6 +83,7 @@ def tidy(conn: Connection, now: float) -> None:
 
 
 async def _run(plane: Plane, stop: asyncio.Event) -> None:
+    plane.pulse.expect("housekeeping", EVERY, plane.clock())
     while not stop.is_set():
         try:
             await plane.database.write(tidy, plane.clock())
@@ -92,6 +93,8 @@ async def _run(plane: Plane, stop: asyncio.Event) -> None:
             await keep_standing(plane)
             await bundles.tidy(plane)
             await plane.database.write(signing.rotate, plane.master, plane.clock())
+            await plane.database.write(metrics.forget_minutes, plane.clock())
+            plane.pulse.done("housekeeping", plane.clock())
         except OperationalError as trouble:
             # A locked or full database: the next minute tries again.
             log.warning("housekeeping is put off", extra={"reason": str(trouble.orig)})

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wherry.control.pulse import Pulse, area_of
 from wherry.model import ids
 
 MAX_BODY = 4 * 1024 * 1024
@@ -61,6 +62,8 @@ class Door:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 stamp(MutableHeaders(scope=message), headers, state)
+                pulse: Pulse = scope["app"].state.plane.pulse
+                pulse.answered(area_of(scope.get("route")), message["status"])
             await send(message)
 
         refusal = _refusal(scope, headers)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from wherry.control.audit import Counters
 from wherry.control.db.engine import Database
 from wherry.control.hashing import Hashing
+from wherry.control.pulse import Pulse
 from wherry.control.services import signing
 from wherry.control.settings import Settings
 from wherry.trust.keys import MasterKey
@@ -57,6 +58,7 @@ class Plane:
     nonces: Nonces = field(default_factory=Nonces)
     seen: Seen = field(default_factory=Seen)
     hashing: Hashing = field(default_factory=Hashing)
+    pulse: Pulse = field(default_factory=Pulse)
     parts: dict[type, object] = field(default_factory=dict)
     _ring: tuple[float, KeyRing] | None = None
 

@@ -36,11 +36,13 @@ _SHORTEST = 0.1
 async def run(plane: Plane, broker: Broker, wakeups: Wakeups, logs: LogStore) -> None:
     """Reap until cancelled; what fails now is tried again next time."""
     began = plane.clock()
+    plane.pulse.expect("clearing-up", plane.settings.reap_seconds, began)
     await _forget_lost_segments(plane, logs)
     while True:
         ticket = wakeups.ticket()
         try:
             await reap(plane, broker, began)
+            plane.pulse.done("clearing-up", plane.clock())
         except (OperationalError, OSError) as trouble:
             log.warning("clearing up is put off", extra={"reason": str(trouble)})
         except (SQLAlchemyError, WherryError, LookupError, ValueError):

@@ -59,11 +59,13 @@ async def _see_to(plane: Plane, deed: Callable[[Connection, str, float], None], 
 
 
 async def _run(plane: Plane, stop: asyncio.Event) -> None:
+    plane.pulse.expect("schedules", plane.settings.schedule_seconds, plane.clock())
     while not stop.is_set():
         pause = plane.settings.schedule_seconds
         try:
             await look(plane)
             due = await plane.database.read(firings.next_due)
+            plane.pulse.done("schedules", plane.clock())
         except OperationalError as trouble:
             # A locked or full database: what is due stays due.
             log.warning("schedules are put off", extra={"reason": str(trouble.orig)})

@@ -183,6 +183,13 @@ MOVER_AUDITOR = Role(
     ),
     custom=True,
 )
+METRICS_READER = Role(
+    "6c1f0f3b-95a5-4cf4-8a0e-2f6f4b0d9a57",
+    "Metrics Reader",
+    "Reads metrics, and nothing else: for programs that collect them.",
+    actions=("Microsoft.Insights/metrics/read",),
+    custom=True,
+)
 JOB_WRITER = Role(
     "1e6886bb-2bc8-4584-8a5c-277a0af7df1a",
     "Storage Mover Job Writer",
@@ -217,6 +224,7 @@ ROLES: Mapping[str, Role] = {
         MOVER_OPERATOR,
         AGENT_REGISTRAR,
         MOVER_AUDITOR,
+        METRICS_READER,
         JOB_WRITER,
         JOB_MIRROR_WRITER,
     )

@@ -254,7 +254,8 @@ def test_a_refused_lease_is_heard_as_such(
     plane: Plane, state: AgentState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plane.register(state)
-    plane.beat = too_old = Answer(409, {"error": {"code": REQUIRED, "message": "It is too old."}})
+    plane.beat = Answer(200, {"interval": 0.05})
+    too_old = Answer(409, {"error": {"code": REQUIRED, "message": "It is too old."}})
     asked = threading.Semaphore(0)
 
     def lease(_request: Request) -> Answer:
@@ -263,7 +264,9 @@ def test_a_refused_lease_is_heard_as_such(
 
     plane.server.on("POST", "/agent/v1/leases", plane.authority.guard(lease))
     with agent(state, leases=1) as wait:
-        for _ in range(3):
+        assert asked.acquire(timeout=LIMIT)
+        plane.beat = too_old
+        for _ in range(2):
             assert asked.acquire(timeout=LIMIT)
         assert wait(stop=True) == EXIT_STOPPED
 

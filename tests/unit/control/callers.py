@@ -122,5 +122,5 @@ def door(route: str) -> str:
     """Which tokens a route is about; empty for pages and what everybody may see."""
     first = route.split("/")[1]
     known = {"agent": AGENT, "graph": GRAPH, "secrets": VAULT, "deletedsecrets": VAULT}
-    arm = ("subscriptions", "providers", "{scope:path}", "tenants")
+    arm = ("subscriptions", "providers", "{scope:path}", "tenants", "metrics")
     return known.get(first, ARM if first in arm else "")

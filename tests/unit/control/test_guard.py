@@ -122,8 +122,8 @@ def test_every_route_of_the_product_says_who_may_call_it(plane):
     assert len(guarded) == len(app.router.routes) > 40
     open_to_all = {route.path for route in guarded if route.access.kind == "public"}
     assert open_to_all == {
-        "/healthz", "/ca.pem", "/metadata/endpoints", "/signin", "/signin/style.css", "/signin/upstream",
-        "/signin/upstream/{provider}", "/signout", "/password", "/device", "/pages/style.css",
+        "/healthz", "/ca.pem", "/openapi.json", "/metadata/endpoints", "/signin", "/signin/style.css",
+        "/signin/upstream", "/signin/upstream/{provider}", "/signout", "/password", "/device", "/pages/style.css",
         "/signin/passkey.js", "/factor", "/factor/enrol",
         "/device/decide", "/adfs/.well-known/openid-configuration", "/{tenant}/v2.0/.well-known/openid-configuration",
         "/{tenant}/discovery/v2.0/keys", "/{tenant}/discovery/keys", "/{tenant}/oauth2/v2.0/devicecode",

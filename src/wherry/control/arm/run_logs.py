@@ -1,7 +1,7 @@
 """Logs of a run: the copy log with a row an item, the run log with a row an event.
 
 Both are pages with a `nextLink`.  A page of the copy log looks at a bounded number of rows, so with a filter that few
-rows pass it may hold none and still name a next one.
+rows pass it may hold none and still name a next one.  `exportCopyLogs` is all of it as one file (`log_export`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from wherry.control import logs
+from wherry.control import log_export, logs
 from wherry.control.access import Routes, resource
 from wherry.control.arm import generic
 from wherry.control.arm.request import after_of, page, target_of
@@ -33,10 +33,20 @@ routes = Routes(case_insensitive=True)
 
 MOST = 1000
 _NUMBER = re.compile(r"[0-9]{1,4}")
-_COPY_LOGS, _EVENTS = "/copyLogs", "/events"
+_COPY_LOGS, _EVENTS, _EXPORT = "/copyLogs", "/events", "/exportCopyLogs"
+_WANTED = [
+    {"name": "outcome", "in": "query", "schema": {"type": "string", "enum": [str(one) for one in Outcome]}},
+    *({"name": name, "in": "query", "schema": {"type": "string"}} for name in ("code", "pathPrefix", "text")),
+]
+_TOP = {"name": "$top", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST}}
+_FORMAT = {"name": "format", "in": "query", "schema": {"type": "string", "enum": list(log_export.FORMS)}}
 
 
-@routes.get(generic.item(JOB_RUN) + _COPY_LOGS, resource(JOB_RUN.action("read")))
+@routes.get(
+    generic.item(JOB_RUN) + _COPY_LOGS,
+    resource(JOB_RUN.action("read")),
+    openapi_extra={"parameters": [*_WANTED, _TOP]},
+)
 async def copy_logs(request: Request) -> Response:
     """Rows of the copy log in the order of commits; `format=jsonl` gives a page as lines."""
     service = plane(request)
@@ -52,6 +62,29 @@ async def copy_logs(request: Request) -> Response:
     if _told(request, "format") == "jsonl":
         return _lines(documents, page(request, [], following))
     return page(request, documents, following)
+
+
+@routes.get(
+    generic.item(JOB_RUN) + _EXPORT,
+    resource(JOB_RUN.action("read")),
+    openapi_extra={"parameters": [*_WANTED, _FORMAT]},
+)
+async def export_copy_logs(request: Request) -> Response:
+    """The whole copy log as a file: `format` is csv (the default), parquet or jsonl."""
+    service = plane(request)
+    run = await service.database.read(_run, target_of(request, JOB_RUN, _EXPORT))
+    told = (_told(request, "format") or "csv").lower()
+    if told not in log_export.FORMS:
+        raise _invalid("format", f"One of {', '.join(log_export.FORMS)} is expected.")
+    wanted = _filter(request)
+    form = await anyio.to_thread.run_sync(log_export.FORMS[told], run)
+    store = service.part(Dispatch).logs
+    headers = {"Content-Disposition": f'attachment; filename="copy-log.{told}"'}
+    return StreamingResponse(
+        log_export.pieces(service.database, store, run, wanted, form),
+        media_type=form.media_type,
+        headers=headers,
+    )
 
 
 @routes.get(generic.item(JOB_RUN) + _EVENTS, resource(JOB_RUN.action("read")))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wherry.control")
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations`."""
 
 

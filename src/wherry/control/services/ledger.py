@@ -16,7 +16,16 @@ from wherry.control import wakeups
 from wherry.control.db.tables_identity import meta
 from wherry.control.db.tables_ledger import segments
 from wherry.control.refusals import NotTheirs
-from wherry.control.services import late_leases, partition_rows, phases, presence, run_end, run_log, run_state
+from wherry.control.services import (
+    late_leases,
+    metrics,
+    partition_rows,
+    phases,
+    presence,
+    run_end,
+    run_log,
+    run_state,
+)
 from wherry.control.services.run_state import RunState
 from wherry.model import ledger
 from wherry.model import run as life
@@ -280,6 +289,7 @@ def _count(conn: Connection, run: RunState, progress: Progress, now: float) -> N
     run.counters.merge(progress.counters)
     _moved(conn, run, Event.COMMITTED, now)
     run_state.change(conn, run.id, now, counters=run.counters.to_json())
+    metrics.count(conn, run.id, progress.counters, now)
     run_state.change_work(conn, run.id, progressed_at=now)
 
 
