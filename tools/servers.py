@@ -222,6 +222,16 @@ def install_ganesha() -> str:
     return "ganesha: installed"
 
 
+def install_postgresql() -> str:
+    """See that the programs of a PostgreSQL server are there; machines of CI get them from here."""
+    if shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return "postgresql: in place"
+    if not os.environ.get("CI"):
+        raise Missing("install the package postgresql of this system")
+    install_packages("postgresql")
+    return "postgresql: installed"
+
+
 def install_ip() -> str:
     """See that the program `ip` is there, which makes networks of a test's own."""
     if shutil.which("ip"):
@@ -258,6 +268,7 @@ SERVERS = {
     "upstream": Server(UPSTREAM.bring, "signing in by a real OpenID provider is not tested"),
     "samba": Server(install_samba, "credentials for shares are not tested"),
     "ganesha": Server(install_ganesha, "what an NFS server exports is not seen"),
+    "postgresql": Server(install_postgresql, "the database is not tried on PostgreSQL"),
     "ip": Server(install_ip, "agents that come by private networks only are not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }
