@@ -186,3 +186,20 @@ def test_a_database_from_before_schedules_gets_them(state):
         ):
             assert conn.execute(text(query)).all() == []
     opened.close()
+
+
+def test_a_database_from_before_metrics_gets_them(state):
+    opened = deployment.create_or_open(state, START)
+    with opened.database.transaction() as conn:
+        for statement in (
+            "DROP TABLE totals",
+            "DROP TABLE run_minutes",
+            "UPDATE alembic_version SET version_num = '0002'",
+        ):
+            conn.execute(text(statement))
+    opened.close()
+    opened = deployment.create_or_open(state, START)
+    with opened.database.snapshot() as conn:
+        for query in ("SELECT items FROM totals", "SELECT minute FROM run_minutes"):
+            assert conn.execute(text(query)).all() == []
+    opened.close()
