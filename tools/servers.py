@@ -232,6 +232,16 @@ def install_postgresql() -> str:
     return "postgresql: installed"
 
 
+def install_systemd() -> str:
+    """See that systemd's programs are there that read units; nothing is started by it."""
+    if shutil.which("systemd-analyze") and shutil.which("systemd-sysusers"):
+        return "systemd: in place"
+    if not os.environ.get("CI"):
+        raise Missing("install the package systemd of this system")
+    install_packages("systemd")
+    return "systemd: installed"
+
+
 def install_ip() -> str:
     """See that the program `ip` is there, which makes networks of a test's own."""
     if shutil.which("ip"):
@@ -269,6 +279,7 @@ SERVERS = {
     "samba": Server(install_samba, "credentials for shares are not tested"),
     "ganesha": Server(install_ganesha, "what an NFS server exports is not seen"),
     "postgresql": Server(install_postgresql, "the database is not tried on PostgreSQL"),
+    "systemd": Server(install_systemd, "units of services are not checked"),
     "ip": Server(install_ip, "agents that come by private networks only are not tested"),
     "rsync": Server(install_rsync, "trees are not compared with what rsync makes of them"),
 }

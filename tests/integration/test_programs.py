@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from msal import ConfidentialClientApplication  # type: ignore[import-untyped]
 
 from tests.integration.served import Served, code_of, serving
-from wherry.trust.roles import CONTRIBUTOR, OWNER, READER, Role
+from wherry.trust.roles import CONTRIBUTOR, METRICS_READER, OWNER, READER, Role
 
 ROLES = "/providers/Microsoft.Authorization/roleAssignments"
 GRAPH = "/graph/v1.0"
@@ -129,6 +129,33 @@ def test_a_secret_signs_in_with_exactly_the_rights_of_its_roles(world: World) ->
         with pytest.raises(HttpResponseError) as gone:
             movers.storage_movers.get("one", "m")
         assert gone.value.status_code == 403
+
+
+def test_prometheus_gets_a_token_as_it_does_and_reads_metrics_and_nothing_else(world: World) -> None:
+    program = world.program("prometheus")
+    secret = world.secret(program)["secretText"]
+    address = f"/{world.served.tenant}/oauth2/v2.0/token"
+    asked = {"grant_type": "client_credentials", "scope": f"{world.served.url}/.default"}
+    trust = ssl.create_default_context(cafile=world.served.ca_file)
+    with httpx.Client(base_url=world.served.url, verify=trust) as collector:
+        # It tries a header first, and fields when that is refused.
+        tried = collector.post(address, data=asked, auth=(program["appId"], secret))
+        if tried.status_code != 200:
+            tried = collector.post(
+                address, data=asked | {"client_id": program["appId"], "client_secret": secret}
+            )
+        bearer = {"Authorization": f"Bearer {tried.json()['access_token']}"}
+        assert collector.get("/metrics").status_code == 401
+        assert collector.get("/metrics", headers=bearer).status_code == 403
+        world.give(METRICS_READER, "", program["id"])
+        scraped = collector.get("/metrics", headers=bearer)
+        assert scraped.status_code == 200
+        assert 'wherry_http_requests_total{class="service",status="403"} 1' in scraped.text.splitlines()
+        assert 'wherry_duty_late_seconds{duty="schedules"}' in scraped.text
+        for word in (program["id"], program["appId"], "prometheus", world.served.subscription):
+            assert word not in scraped.text
+        refused = collector.get(f"{world.group}?api-version=2024-11-01", headers=bearer)
+        assert refused.status_code == 403
 
 
 def test_a_group_in_a_group_gives_its_roles_until_it_ends(world: World) -> None:

@@ -222,3 +222,20 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(state):
         assert list(found.iterdump()) == before
     with closing(sqlite3.connect(state / "wherry.db.schema-0001")) as copied:
         assert list(copied.iterdump()) == before
+
+
+def test_a_database_from_before_metrics_gets_them(state):
+    opened = deployment.create_or_open(state, START)
+    with opened.database.transaction() as conn:
+        for statement in (
+            "DROP TABLE totals",
+            "DROP TABLE run_minutes",
+            "UPDATE alembic_version SET version_num = '0002'",
+        ):
+            conn.execute(text(statement))
+    opened.close()
+    opened = deployment.create_or_open(state, START)
+    with opened.database.snapshot() as conn:
+        for query in ("SELECT items FROM totals", "SELECT minute FROM run_minutes"):
+            assert conn.execute(text(query)).all() == []
+    opened.close()

@@ -98,10 +98,12 @@ def samples(conn: Connection, mover: str, run: str, begin: int, end: int) -> lis
     `run` is the name of one; '' and '*' stand for all.
     """
     columns = [column for column in run_minutes.c if column.name not in ("run", "minute")]
+    # Not by the index of movers: a mover has many more runs than a span has minutes.
+    of_mover = func.coalesce(runs.c.mover_key, "") == mover
     query = (
         select(runs.c.name, run_minutes.c.minute, *columns)
         .join(runs, runs.c.id == run_minutes.c.run)
-        .where(runs.c.mover_key == mover, run_minutes.c.minute >= begin, run_minutes.c.minute < end)
+        .where(of_mover, run_minutes.c.minute >= begin, run_minutes.c.minute < end)
     )
     if run not in ("", "*"):
         query = query.where(func.lower(runs.c.name) == run.lower())
