@@ -181,7 +181,7 @@ def test_dots_in_actions_are_dots():
 
 def test_roles_are_well_formed():
     assert all(guid == role.guid == guid.lower() for guid, role in ROLES.items())
-    assert len({role.name for role in ROLES.values()}) == len(ROLES) == 18
+    assert len({role.name for role in ROLES.values()}) == len(ROLES) == 19
     assert ROLES["8e3af657-a8ff-443c-a75c-2fe8c4bcb635"].name == "Owner"
     assert all("delete" not in action.lower() for action in roles.JOB_WRITER.data_actions)
     assert not roles.JOB_WRITER.actions
