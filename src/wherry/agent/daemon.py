@@ -23,6 +23,7 @@ from typing import Any
 from wherry.agent import capabilities, facts, keys, log_lines
 from wherry.agent.bandwidth import Bandwidth
 from wherry.agent.bundle_errand import BundleErrand
+from wherry.agent.delivery import Delivery, delivering
 from wherry.agent.identity_endpoint import IdentityOptions
 from wherry.agent.identity_tokens import served
 from wherry.agent.log_lines import tell
@@ -45,9 +46,6 @@ from wherry.engine.pool import Pool
 from wherry.model.errors import ApiError, UsageError
 from wherry.model.way import Way
 from wherry.model.wire import HEARTBEAT_SECONDS, LONG_POLL_SECONDS
-
-LAPSED = {"identity_locked": "AZSM0011", "identity_expired": "AZSM0012"}
-"""An agent in one of these states waits: for being registered again, or for its end."""
 
 EXIT_STOPPED = 0
 EXIT_IDENTITY_GONE = 4
@@ -192,7 +190,6 @@ class Service:
     _over: threading.Event = field(default_factory=threading.Event)
     _gone: threading.Event = field(default_factory=threading.Event)
     _heard: threading.Event = field(default_factory=threading.Event)
-    _reached: bool = True
     _versions: VersionNotice = field(init=False)
     _errand: BundleErrand = field(init=False)
     makes_room: bool = False
@@ -209,14 +206,18 @@ class Service:
             return True
         protocol = AgentProtocol(identity)
         try:
-            with served(self.options.identity, protocol.identity_token, self.state.directory) as port:
-                self._work(identity, protocol, port)
+            with (
+                served(self.options.identity, protocol.identity_token, self.state.directory) as port,
+                delivering(protocol, self.state.directory, self.registration.principal_id) as delivery,
+            ):
+                self._work(identity, delivery, port)
         finally:
             protocol.close()
         return not self._forget_if_gone()
 
-    def _work(self, identity: AgentIdentity, protocol: AgentProtocol, identity_port: int) -> None:
+    def _work(self, identity: AgentIdentity, delivery: Delivery, identity_port: int) -> None:
         """Heartbeats and leases, until it is over; raises what ended a thread."""
+        protocol = delivery.protocol
         pool = Pool(self.options.workers, governed=True)
         bandwidth = Bandwidth(pool.govern, facts.time_zone(), time.time)
         leases = self.options.leases or max(1, pool.workers)
@@ -228,13 +229,14 @@ class Service:
             private=identity.private,
             identity_port=identity_port,
             way=identity.way,
+            delivery=delivery,
         )
         tell(logging.INFO, "online", f"At work as {self.registration.agent_id}.", url=self.registration.url)
         self.options.systemd.status(f"At work as {self.registration.agent}.")
         with ThreadPoolExecutor(len(lines), thread_name_prefix="agent") as threads:
-            futures = [threads.submit(self._guarded, self._beat, protocol, lines[0], bandwidth)]
+            futures = [threads.submit(self._guarded, self._beat, delivery, lines[0], bandwidth)]
             futures += [
-                threads.submit(self._guarded, self._serve, protocol, session, line) for line in lines[1:]
+                threads.submit(self._guarded, self._serve, delivery, session, line) for line in lines[1:]
             ]
             try:
                 self._watch(futures, identity.way, bandwidth)
@@ -275,8 +277,9 @@ class Service:
         except IdentityGone:
             self._gone.set()
 
-    def _beat(self, protocol: AgentProtocol, line: Interruptible, bandwidth: Bandwidth) -> None:
+    def _beat(self, delivery: Delivery, line: Interruptible, bandwidth: Bandwidth) -> None:
         """Tell the control plane again and again that the agent is alive."""
+        protocol = delivery.protocol
         interval, attempt = HEARTBEAT_SECONDS, 0
         while not self._over.is_set():
             self.options.systemd.turned()
@@ -287,31 +290,38 @@ class Service:
                 if self._over.is_set():
                     return
                 attempt += 1
-                self._note_reach(trouble)
+                self._note_reach(trouble, delivery)
                 self._over.wait(min(interval, pause(attempt, _LONGEST_PAUSE)))
             else:
                 attempt = 0
                 bandwidth.told(protocol.upload_limit)
                 self._heard.set()
-                self._note_reach(None)
+                self._note_reach(None, delivery)
                 self._change_key(protocol)
                 self._errand.wanted(protocol)
                 if self._upgraded(protocol):
                     return
                 self._over.wait(interval)
 
-    def _serve(self, protocol: AgentProtocol, session: Session, line: Interruptible) -> None:
-        """Ask for leases and work them off, one after the other; not before it is known how much may be sent."""
+    def _serve(self, delivery: Delivery, session: Session, line: Interruptible) -> None:
+        """Ask for leases and work them off, one after the other.
+
+        Not before it is known how much may be sent, nor before all is told that was done.
+        """
         self._heard.wait()
         attempt = 0
         while not self._over.is_set():
+            if not delivery.deliver():
+                attempt += 1
+                self._over.wait(pause(attempt, _LONGEST_PAUSE))
+                continue
             asked_at = boot_time()
             try:
-                grant = protocol.take(self.options.poll_seconds, line)
+                grant = delivery.protocol.take(self.options.poll_seconds, line)
             except (Unreachable, ApiError, UsageError) as trouble:
                 if not self._over.is_set():
                     attempt += 1
-                    self._note_reach(trouble)
+                    self._note_reach(trouble, delivery)
                     self._over.wait(pause(attempt, _LONGEST_PAUSE))
                 continue
             if grant is None:
@@ -353,21 +363,12 @@ class Service:
             self.makes_room = upgrades.take(protocol.offered, protocol.package)
         return self.makes_room
 
-    def _note_reach(self, trouble: Exception | None) -> None:
-        """Log when the control plane is lost and when it is found again, not each attempt."""
+    def _note_reach(self, trouble: Exception | None, delivery: Delivery) -> None:
+        """Tell those who watch when the control plane is lost and when it is found again."""
         if isinstance(trouble, ApiError) and self._versions.refused(trouble):
             trouble = None
-        if trouble is not None and self._reached:
-            code = trouble.code if isinstance(trouble, ApiError) else ""
-            if code in LAPSED:
-                tell(logging.ERROR, code.replace("_", "."), str(trouble), code=LAPSED[code])
-            else:
-                tell(logging.WARNING, "unreachable", str(trouble))
-            self.options.systemd.status(str(trouble))
-        if trouble is None and not self._reached:
-            tell(logging.INFO, "reachable", "The control plane answers again.")
-            self.options.systemd.status(f"At work as {self.registration.agent}.")
-        self._reached = trouble is None
+        if delivery.reach.note(trouble):
+            self.options.systemd.status(str(trouble or f"At work as {self.registration.agent}."))
 
     def _forget_if_gone(self) -> bool:
         """Wipe the identity when the control plane has deleted it.
