@@ -141,11 +141,12 @@ def test_what_the_agent_is_told_comes_out_at_the_endpoint(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 def test_attack_36_nobody_but_the_endpoint_is_given_tokens(tmp_path):
     asking = (
-        "import os, socket, sys\n"
+        "import contextlib, os, socket, sys\n"
         "os.setuid(int(sys.argv[2]))\n"
         "line = socket.socket(socket.AF_UNIX)\n"
         "line.connect(sys.argv[1])\n"
-        'line.sendall(b\'{"resource": "https://vault.azure.net"}\\n\')\n'
+        "with contextlib.suppress(BrokenPipeError):\n"  # Who is refused is answered before they ask.
+        '    line.sendall(b\'{"resource": "https://vault.azure.net"}\\n\')\n'
         "print(line.makefile().readline())\n"
     )
     # The others come in by a folder that they are in already.

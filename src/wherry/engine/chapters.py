@@ -78,7 +78,9 @@ class Desk:
     @property
     def room(self) -> int:
         """How many deeds at most to put into a chapter."""
-        return CHAPTER_ITEMS if self.lane else min(CHAPTER_ITEMS, self.team.room)
+        # What goes slowly is taken in small pieces, between which there are commits.
+        quick = self.lane is not None and not self.both.limited
+        return CHAPTER_ITEMS if quick else min(CHAPTER_ITEMS, self.team.room)
 
     def confirm(self) -> None:
         """Tell the ledger that both places are still what they were; raises when they are not."""
